@@ -1,0 +1,45 @@
+#!/usr/bin/env node
+// Starts the CLI on a Node.js that can run it. Old syntax on purpose: an old Node.js must be able to read this file.
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+const minimum = [24, 16];
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const [major, minor] = process.versions.node.split(".").map(Number);
+const isNewEnough = major > minimum[0] || (major === minimum[0] && minor >= minimum[1]);
+
+if (isNewEnough) {
+  const source = here("../src/cli/main.ts");
+  const entry = existsSync(source) ? "../src/cli/main.ts" : "../dist/main.js";
+  const { main } = await import(new URL(entry, import.meta.url).href);
+  await main();
+} else {
+  const platform = process.platform === "win32" ? "win" : process.platform;
+  const binary = process.platform === "win32" ? "node.exe" : "node";
+  const runtime = here("../node_modules/node-" + platform + "-" + process.arch + "/bin/" + binary);
+  if (existsSync(runtime)) restartOn(runtime);
+  else {
+    const wanted = minimum.join(".");
+    process.stderr.write(
+      "openclaw: needs Node.js " + wanted + " or newer, and this is " + process.versions.node + "\n" +
+        "hint: install Node.js 24, then run the same command again\n",
+    );
+    process.exitCode = 69; // EX_UNAVAILABLE, sysexits.h
+  }
+}
+
+function restartOn(runtime) {
+  const child = spawn(runtime, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: "inherit" });
+  // A terminal sends Ctrl-C to the whole foreground group, so the child has it already; anyone else signals only us.
+  const forwarded = process.stdin.isTTY ? ["SIGTERM", "SIGHUP"] : ["SIGTERM", "SIGHUP", "SIGINT"];
+  for (const signal of forwarded) process.on(signal, () => child.kill(signal));
+  if (process.stdin.isTTY) process.on("SIGINT", () => {});
+  child.on("error", (error) => {
+    process.stderr.write("openclaw: cannot start " + runtime + ": " + error.message + "\n");
+    process.exitCode = 69;
+  });
+  child.on("exit", (code, signal) => {
+    process.exitCode = code === null ? 128 + (signal === "SIGINT" ? 2 : 15) : code;
+  });
+}

@@ -1,0 +1,62 @@
+/** Which commands a node of a platform may offer at all, before anybody approves them (protocol.md § 7.4). */
+import { normalise } from "../protocol/signed-payload.ts";
+
+export interface CommandPolicy {
+  /** Commands allowed on every platform besides its own list. */
+  readonly allow: readonly string[];
+  /** Commands never allowed; wins over everything. */
+  readonly deny: readonly string[];
+}
+
+export interface DeclaredSurface {
+  readonly caps: readonly string[];
+  readonly commands: readonly string[];
+  readonly permissions?: Readonly<Record<string, boolean>>;
+}
+
+const desktop = [
+  "system.run",
+  "system.run.prepare",
+  "system.which",
+  "system.info",
+  "system.notify",
+  "system.execApprovals.get",
+  "system.execApprovals.set",
+  "browser.proxy",
+];
+const device = ["canvas.present", "canvas.hide", "canvas.navigate", "canvas.snapshot", "camera.list", "location.get", "system.notify"];
+
+const byPlatform: Readonly<Record<string, readonly string[]>> = {
+  linux: desktop,
+  windows: desktop,
+  win32: desktop,
+  macos: [...desktop, ...device],
+  darwin: [...desktop, ...device],
+  ios: device,
+  android: device,
+  watchos: ["system.notify"],
+};
+
+/** What is left of a declared surface under the policy: everything outside it is dropped, which is not an error. */
+export function allowedSurface(declared: DeclaredSurface, platform: string | undefined, policy: CommandPolicy): DeclaredSurface {
+  const usual = byPlatform[normalise(platform)] ?? device;
+  const allowed = new Set([...usual, ...policy.allow].filter((command) => !policy.deny.includes(command)));
+  const commands = [...new Set(declared.commands)].filter((command) => allowed.has(command)).toSorted();
+  return { ...declared, caps: [...new Set(declared.caps)].toSorted(), commands };
+}
+
+/** True when `wanted` asks for nothing that `approved` lacks. */
+export function coversSurface(approved: DeclaredSurface | undefined, wanted: DeclaredSurface): boolean {
+  if (approved === undefined) return false;
+  const granted = Object.entries(wanted.permissions ?? {}).filter(([, on]) => on);
+  return (
+    wanted.commands.every((command) => approved.commands.includes(command)) &&
+    wanted.caps.every((cap) => approved.caps.includes(cap)) &&
+    granted.every(([name]) => approved.permissions?.[name] === true)
+  );
+}
+
+/** What a node may be asked now: declared, inside the policy, and approved. */
+export function effectiveCommands(declared: DeclaredSurface, approved: DeclaredSurface | undefined): readonly string[] {
+  return approved === undefined ? [] : declared.commands.filter((command) => approved.commands.includes(command));
+}

@@ -1,0 +1,196 @@
+/**
+ * THE authentication decision: which proof lets a connection in, and why every other one did not (auth.md § 1).
+ * Whether the device is enrolled is another question, asked afterwards in `decide-pairing.ts`.
+ */
+import type { RefusalCode } from "../protocol/refusals.ts";
+import { holdsScopes } from "../protocol/vocabulary.ts";
+import { hashSecret, type Secret, sameSecret } from "../secret.ts";
+import type { DeviceRecord } from "./records.ts";
+
+export type AuthMode = "token" | "password" | "trusted-proxy" | "none";
+
+export interface AuthPolicy {
+  /** Undefined: every configured method may decide. */
+  readonly mode?: AuthMode | undefined;
+  readonly token?: Secret | undefined;
+  readonly password?: Secret | undefined;
+  /** The gateway's own secret of this start; works in every mode on a direct loopback connection. */
+  readonly internalSecret?: Secret | undefined;
+}
+
+/** What a connection brought along. Empty strings count as absent. */
+export interface Presented {
+  /** The value behind `Authorization: Bearer`. */
+  readonly header?: string | undefined;
+  readonly token?: string | undefined;
+  readonly password?: string | undefined;
+  readonly deviceToken?: string | undefined;
+  readonly role: string;
+  readonly scopes: readonly string[];
+  readonly clientId: string;
+  readonly clientMode: string;
+  /** The tests of auth.md § 2 that need no knowledge of the process: loopback address, our own port as Host, nothing forwarded. */
+  readonly isDirect: boolean;
+  /** True when the connect carried a device proof that holds. */
+  readonly hasDevice: boolean;
+}
+
+export type AuthMethod = "device-token" | "token" | "password" | "internal" | "none";
+
+/** One line of the trace: a method that was tried and what it said. */
+export interface AuthStep {
+  readonly method: AuthMethod;
+  readonly outcome: "accepted" | "passed" | "wrong";
+  readonly reason: string;
+}
+
+export type AuthDecision =
+  | { readonly ok: true; readonly by: AuthMethod; readonly trace: readonly AuthStep[] }
+  | {
+      readonly ok: false;
+      readonly code: RefusalCode;
+      readonly reason: string;
+      /** False when nothing was presented at all: only wrong credentials count against a rate limit. */
+      readonly wasWrong: boolean;
+      readonly trace: readonly AuthStep[];
+    };
+
+type Verdict = Pick<AuthStep, "outcome" | "reason">;
+
+const accepted: Verdict = { outcome: "accepted", reason: "matches" };
+const passed = (reason: string): Verdict => ({ outcome: "passed", reason });
+const wrong = (reason: string): Verdict => ({ outcome: "wrong", reason });
+
+/**
+ * The one place that says which proof counts. Total: every policy answers every request, with the whole trace.
+ * `device` is the record of the device whose proof held, if there is one.
+ */
+export function decideAuth(policy: AuthPolicy, presented: Presented, device: DeviceRecord | undefined): AuthDecision {
+  const given = credentialsOf(presented);
+  const judged: [AuthMethod, Verdict][] = [
+    ["device-token", judgeDeviceToken(presented, given, device)],
+    ["token", judgeShared(policy, "token", given)],
+    ["password", judgeShared(policy, "password", given)],
+    ["internal", judgeInternal(policy, presented, given)],
+    ["none", judgeNone(policy, given)],
+  ];
+  const trace = judged.map(([method, verdict]) => ({ method, ...verdict }));
+  const winner = trace.find(({ outcome }) => outcome === "accepted");
+  if (winner !== undefined) {
+    return disagrees(policy, presented, device)
+      ? { ok: false, code: "AUTH_TOKEN_MISMATCH", reason: "header_frame_token_differ", wasWrong: true, trace }
+      : { ok: true, by: winner.method, trace };
+  }
+  return { ok: false, ...explainRefusal(policy, presented, device, trace), wasWrong: given.length > 0, trace };
+}
+
+/** True when a bearer alone, before any frame, can be right: what the HTTP upgrade asks (auth.md § 1). */
+export function isSharedSecret(policy: AuthPolicy, bearer: string): boolean {
+  return [policy.token, policy.password, policy.internalSecret].some((secret) => matches(secret, bearer));
+}
+
+/** Clients that are the gateway's own hands: its backend client and the product's CLI (auth.md § 4). */
+export function isInternalClient(clientId: string, clientMode: string): boolean {
+  return (clientId === "gateway-client" && clientMode === "backend") || (clientId === "cli" && clientMode === "cli");
+}
+
+function credentialsOf(presented: Presented): readonly string[] {
+  const all = [presented.header, presented.token, presented.deviceToken, presented.password];
+  return all.filter((value): value is string => value !== undefined && value !== "");
+}
+
+function judgeDeviceToken(presented: Presented, given: readonly string[], device: DeviceRecord | undefined): Verdict {
+  if (given.length === 0) return passed("no credential presented");
+  if (!presented.hasDevice) return passed("no device key to bind a device token to");
+  if (device === undefined) return unmatchedDeviceToken(presented, "device is not known");
+  const record = device.tokens[presented.role];
+  if (record === undefined) return unmatchedDeviceToken(presented, `no token for role ${presented.role}`);
+  const isPresented = given.some((value) => sameSecret(hashSecret(value), record.hash));
+  if (!isPresented) return unmatchedDeviceToken(presented, "device_token_mismatch");
+  if (record.revokedAtMs !== undefined) return wrong("device_token_revoked");
+  if (presented.role === "operator" && !holdsScopes(record.scopes, presented.scopes)) return wrong("scope_mismatch");
+  return accepted;
+}
+
+/** A token in `auth.token` may be meant as a shared one; only `auth.deviceToken` says that it is a device token. */
+function unmatchedDeviceToken(presented: Presented, reason: string): Verdict {
+  return presented.deviceToken === undefined || presented.deviceToken === "" ? passed(reason) : wrong(reason);
+}
+
+/** The configured secret counts in whichever field it came; the mode says whether the method is open at all. */
+function judgeShared(policy: AuthPolicy, kind: "token" | "password", given: readonly string[]): Verdict {
+  if (policy.mode !== undefined && policy.mode !== kind) return passed(`mode is ${policy.mode}`);
+  const secret = policy[kind];
+  if (secret === undefined) return passed("not configured");
+  if (given.length === 0) return passed("no credential presented");
+  return given.some((value) => matches(secret, value)) ? accepted : wrong(`${kind}_mismatch`);
+}
+
+function judgeInternal(policy: AuthPolicy, presented: Presented, given: readonly string[]): Verdict {
+  if (!isInternalClient(presented.clientId, presented.clientMode)) return passed("not an internal client");
+  if (!presented.isDirect) return passed("not a direct loopback connection");
+  if (given.length === 0) return passed("no credential presented");
+  return given.some((value) => isSharedSecret(policy, value)) ? accepted : wrong("internal_mismatch");
+}
+
+function judgeNone(policy: AuthPolicy, given: readonly string[]): Verdict {
+  if (policy.mode !== "none") return passed("authentication is on");
+  return given.length === 0 ? accepted : wrong("no credential is configured, so none can be right");
+}
+
+/** Header and frame name two different tokens, and the frame's is not right for anything. */
+function disagrees(policy: AuthPolicy, { header, token, role }: Presented, device: DeviceRecord | undefined): boolean {
+  if (!header || !token || header === token || isSharedSecret(policy, token)) return false;
+  const deviceHash = device?.tokens[role]?.hash;
+  return deviceHash === undefined || !sameSecret(hashSecret(token), deviceHash);
+}
+
+function matches(secret: Secret | undefined, value: string): boolean {
+  return secret !== undefined && sameSecret(secret.reveal(), value);
+}
+
+/** The refusal that helps most: about the credential that was shown, else about the one that is missing. */
+function explainRefusal(
+  policy: AuthPolicy,
+  presented: Presented,
+  device: DeviceRecord | undefined,
+  trace: readonly AuthStep[],
+): { readonly code: RefusalCode; readonly reason: string } {
+  const deviceStep = trace.find(({ method }) => method === "device-token");
+  if (deviceStep?.reason === "scope_mismatch") return { code: "AUTH_SCOPE_MISMATCH", reason: "scope_mismatch" };
+  if (deviceStep?.reason === "device_token_revoked") {
+    return { code: "AUTH_DEVICE_TOKEN_MISMATCH", reason: "device_token_revoked" };
+  }
+  if (presented.deviceToken) {
+    const isRevoked = device !== undefined && device.tokens[presented.role]?.revokedAtMs !== undefined;
+    return {
+      code: "AUTH_DEVICE_TOKEN_MISMATCH",
+      reason: isRevoked ? "device_token_revoked" : "device_token_mismatch",
+    };
+  }
+  if (presented.password) return { code: "AUTH_PASSWORD_MISMATCH", reason: "password_mismatch" };
+  if (presented.token || presented.header) return { code: "AUTH_TOKEN_MISMATCH", reason: "token_mismatch" };
+  if (!presented.hasDevice) return { code: "DEVICE_IDENTITY_REQUIRED", reason: "device_identity_missing" };
+  return missingCredential(policy);
+}
+
+function missingCredential(policy: AuthPolicy): { readonly code: RefusalCode; readonly reason: string } {
+  switch (policy.mode) {
+    case "password":
+      return policy.password === undefined
+        ? { code: "AUTH_PASSWORD_NOT_CONFIGURED", reason: "password_not_configured" }
+        : { code: "AUTH_PASSWORD_MISSING", reason: "password_missing" };
+    case "token":
+      return policy.token === undefined
+        ? { code: "AUTH_TOKEN_NOT_CONFIGURED", reason: "token_not_configured" }
+        : { code: "AUTH_TOKEN_MISSING", reason: "token_missing" };
+    case "trusted-proxy":
+      return { code: "AUTH_UNAUTHORIZED", reason: "trusted_proxy_untrusted_source" };
+    case "none":
+      return { code: "AUTH_REQUIRED", reason: "auth_required" };
+    case undefined:
+      return policy.token === undefined && policy.password !== undefined
+        ? { code: "AUTH_PASSWORD_MISSING", reason: "password_missing" }
+        : { code: "AUTH_TOKEN_MISSING", reason: "token_missing" };
+  }
+}

@@ -1,0 +1,97 @@
+/** What is remembered about devices, as plain data. The store loads and saves these shapes; nobody else writes them. */
+
+/** How an approval came about. */
+export type ApprovedVia = "owner" | "local" | "silent" | "trusted-cidr" | "bootstrap";
+
+/** One role's token of one device. The token itself is not kept: only its SHA-256, and the salt it was derived with. */
+export interface TokenRecord {
+  readonly role: string;
+  readonly scopes: readonly string[];
+  readonly hash: string;
+  readonly salt: string;
+  readonly createdAtMs: number;
+  readonly rotatedAtMs?: number;
+  readonly revokedAtMs?: number;
+  readonly lastUsedAtMs?: number;
+}
+
+/** What a node may be asked to do, as a person approved it. */
+export interface ApprovedSurfaceRecord {
+  readonly caps: readonly string[];
+  readonly commands: readonly string[];
+  readonly permissions?: Readonly<Record<string, boolean>>;
+  readonly createdAtMs: number;
+  readonly approvedAtMs: number;
+}
+
+/** What a device says about itself when it connects. */
+export interface DeviceDescription {
+  readonly displayName?: string;
+  readonly platform?: string;
+  readonly deviceFamily?: string;
+  readonly clientId: string;
+  readonly clientMode: string;
+  readonly remoteIp?: string;
+}
+
+/** An approved device. */
+export interface DeviceRecord extends DeviceDescription {
+  readonly deviceId: string;
+  readonly publicKey: string;
+  /** A name an operator gave it; it wins over the name the device gave itself. */
+  readonly operatorLabel?: string;
+  readonly roles: readonly string[];
+  /** Approved operator scopes. */
+  readonly scopes: readonly string[];
+  readonly tokens: Readonly<Record<string, TokenRecord>>;
+  readonly surface?: ApprovedSurfaceRecord;
+  readonly createdAtMs: number;
+  readonly approvedAtMs: number;
+  readonly approvedVia: ApprovedVia;
+  readonly lastSeenAtMs?: number;
+  readonly lastSeenReason?: string;
+}
+
+/** Why a device has to ask: nothing is known, or it wants more than it has, or it says it is something else now. */
+export type PairingReason = "not-paired" | "role-upgrade" | "scope-upgrade" | "metadata-upgrade";
+
+/** How a request ended; kept a while, so that an answer to an old id says what became of it. */
+export interface Resolution {
+  readonly decision: "approved" | "rejected" | "superseded";
+  readonly atMs: number;
+  /** The rejection's reason, or the id of the request that took its place. */
+  readonly note?: string;
+}
+
+/** A request for a key, a role and scopes (the first layer). */
+export interface DeviceRequestRecord extends DeviceDescription {
+  readonly requestId: string;
+  readonly deviceId: string;
+  readonly publicKey: string;
+  readonly role: string;
+  readonly scopes: readonly string[];
+  readonly reason: PairingReason;
+  /** The device was known already. */
+  readonly isRepair: boolean;
+  readonly createdAtMs: number;
+  readonly ts: number;
+  readonly resolution?: Resolution;
+}
+
+/** A request for a node's command list (the second layer). */
+export interface SurfaceRequestRecord {
+  readonly requestId: string;
+  readonly nodeId: string;
+  readonly clientId: string;
+  readonly clientMode: string;
+  readonly displayName?: string;
+  readonly platform: string;
+  readonly version: string;
+  readonly deviceFamily?: string;
+  readonly caps: readonly string[];
+  readonly commands: readonly string[];
+  readonly permissions?: Readonly<Record<string, boolean>>;
+  readonly remoteIp?: string;
+  readonly ts: number;
+  readonly resolution?: Resolution;
+}

@@ -1,0 +1,57 @@
+/**
+ * Device tokens: 43 characters of base64url, one per device and role. A token is derived from a secret that only the gateway's
+ * own file holds and a salt in the record, so that the same token can be handed out again on a reconnect while the store keeps nothing
+ * but a hash: who reads the store alone learns no token.
+ */
+import { createHmac } from "node:crypto";
+import { hashSecret } from "../secret.ts";
+import type { DeviceRecord, TokenRecord } from "./records.ts";
+
+/** The token of this device, role and salt. */
+export function deriveToken(gatewayKey: Uint8Array, deviceId: string, role: string, salt: string): string {
+  return createHmac("sha256", gatewayKey).update(`device-token|${deviceId}|${role}|${salt}`).digest("base64url");
+}
+
+/** The device with a new token for `role`; the old one, if there was one, is no longer known. `salt` is 16 random bytes, base64url. */
+export function issueToken(
+  device: DeviceRecord,
+  { gatewayKey, role, scopes, salt, nowMs }: IssueOptions,
+): { readonly device: DeviceRecord; readonly token: string; readonly record: TokenRecord } {
+  const token = deriveToken(gatewayKey, device.deviceId, role, salt);
+  const previous = device.tokens[role];
+  const record: TokenRecord = {
+    role,
+    scopes,
+    hash: hashSecret(token),
+    salt,
+    createdAtMs: previous?.createdAtMs ?? nowMs,
+    ...(previous === undefined ? {} : { rotatedAtMs: nowMs }),
+  };
+  return { device: { ...device, tokens: { ...device.tokens, [role]: record } }, token, record };
+}
+
+export interface IssueOptions {
+  readonly gatewayKey: Uint8Array;
+  readonly role: string;
+  readonly scopes: readonly string[];
+  readonly salt: string;
+  readonly nowMs: number;
+}
+
+/** The device without the use of its token for `role`, and without that role: it has to be approved again. */
+export function revokeToken(device: DeviceRecord, role: string, nowMs: number): DeviceRecord {
+  const token = device.tokens[role];
+  return {
+    ...device,
+    roles: device.roles.filter((held) => held !== role),
+    ...(token === undefined ? {} : { tokens: { ...device.tokens, [role]: { ...token, revokedAtMs: nowMs } } }),
+  };
+}
+
+/** The token to hand to a device that is in: what it had already, or undefined when the record cannot be derived any more. */
+export function reissuableToken(gatewayKey: Uint8Array, device: DeviceRecord, role: string): string | undefined {
+  const record = device.tokens[role];
+  if (record === undefined || record.revokedAtMs !== undefined) return undefined;
+  const token = deriveToken(gatewayKey, device.deviceId, role, record.salt);
+  return hashSecret(token) === record.hash ? token : undefined;
+}

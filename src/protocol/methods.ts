@@ -1,0 +1,310 @@
+/**
+ * The methods a gateway of ours answers: who may call them, what they take, what they give back. One table for the
+ * client, the node host and the gateway; forgetting a handler is a type error. protocol.md §§ 6-8.
+ */
+import * as v from "valibot";
+import type { Role } from "./vocabulary.ts";
+
+const text = v.pipe(v.string(), v.nonEmpty("must not be empty"));
+const none = v.optional(v.object({}), {});
+
+interface MethodRule {
+  readonly params: v.GenericSchema;
+  /** The role that may call it. */
+  readonly role: Role;
+  /** The operator scope it takes; undefined = any session of the role. */
+  readonly scope?: string;
+}
+
+export const methods = {
+  health: { role: "operator", params: none },
+  status: { role: "operator", scope: "operator.read", params: none },
+  "system-presence": { role: "operator", scope: "operator.read", params: none },
+  "gateway.identity.get": { role: "operator", scope: "operator.read", params: none },
+
+  "device.pair.list": { role: "operator", scope: "operator.pairing", params: none },
+  "device.pair.approve": { role: "operator", scope: "operator.pairing", params: v.object({ requestId: text }) },
+  "device.pair.reject": {
+    role: "operator",
+    scope: "operator.pairing",
+    params: v.object({ requestId: text, reason: v.optional(v.pipe(v.string(), v.maxLength(512))) }),
+  },
+  "device.pair.remove": { role: "operator", scope: "operator.pairing", params: v.object({ deviceId: text }) },
+  "device.pair.rename": {
+    role: "operator",
+    scope: "operator.pairing",
+    params: v.object({ deviceId: text, label: v.pipe(text, v.maxLength(64)) }),
+  },
+  "device.token.rotate": {
+    role: "operator",
+    scope: "operator.pairing",
+    params: v.object({ deviceId: text, role: text, scopes: v.optional(v.array(text)) }),
+  },
+  "device.token.revoke": {
+    role: "operator",
+    scope: "operator.pairing",
+    params: v.object({ deviceId: text, role: text }),
+  },
+
+  "node.pair.list": { role: "operator", scope: "operator.pairing", params: none },
+  "node.pair.approve": { role: "operator", scope: "operator.pairing", params: v.object({ requestId: text }) },
+  "node.pair.reject": {
+    role: "operator",
+    scope: "operator.pairing",
+    params: v.object({ requestId: text, reason: v.optional(v.pipe(v.string(), v.maxLength(512))) }),
+  },
+  "node.pair.remove": { role: "operator", scope: "operator.pairing", params: v.object({ nodeId: text }) },
+  "node.rename": {
+    role: "operator",
+    scope: "operator.pairing",
+    params: v.object({ nodeId: text, displayName: v.pipe(text, v.maxLength(64)) }),
+  },
+  "node.list": { role: "operator", scope: "operator.read", params: none },
+  "node.describe": { role: "operator", scope: "operator.read", params: v.object({ nodeId: text }) },
+  "node.invoke": {
+    role: "operator",
+    scope: "operator.write",
+    params: v.object({
+      nodeId: text,
+      command: text,
+      params: v.optional(v.unknown()),
+      timeoutMs: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
+      idempotencyKey: text,
+    }),
+  },
+  "exec.approvals.node.get": { role: "operator", scope: "operator.admin", params: v.object({ nodeId: text }) },
+  "exec.approvals.node.set": {
+    role: "operator",
+    scope: "operator.admin",
+    params: v.object({ nodeId: text, file: v.record(v.string(), v.unknown()), baseHash: v.optional(v.string()) }),
+  },
+
+  "node.invoke.result": {
+    role: "node",
+    params: v.object({
+      id: text,
+      nodeId: text,
+      ok: v.boolean(),
+      payload: v.optional(v.unknown()),
+      payloadJSON: v.optional(v.nullable(v.string())),
+      error: v.optional(v.nullable(v.object({ code: v.optional(v.string()), message: v.optional(v.string()) }))),
+    }),
+  },
+  "node.event": {
+    role: "node",
+    params: v.object({
+      event: text,
+      payload: v.optional(v.unknown()),
+      payloadJSON: v.optional(v.nullable(v.string())),
+    }),
+  },
+  "skills.bins": { role: "node", params: none },
+} as const satisfies Record<string, MethodRule>;
+
+export type Method = keyof typeof methods;
+export type MethodParams<M extends Method> = v.InferOutput<(typeof methods)[M]["params"]>;
+
+/** The rule of a method by the name that came over the wire. */
+export function findMethod(name: string): MethodRule | undefined {
+  return Object.hasOwn(methods, name) ? methods[name as Method] : undefined;
+}
+
+/** A device that waits for approval, as `device.pair.list` and the event `device.pair.requested` show it. */
+export interface PendingDevice {
+  readonly requestId: string;
+  readonly deviceId: string;
+  readonly publicKey: string;
+  readonly displayName?: string;
+  readonly platform?: string;
+  readonly deviceFamily?: string;
+  readonly clientId: string;
+  readonly clientMode: string;
+  readonly role: string;
+  readonly roles: readonly string[];
+  readonly scopes: readonly string[];
+  readonly remoteIp?: string;
+  readonly silent: boolean;
+  readonly isRepair: boolean;
+  readonly reason?: string;
+  /** Milliseconds since the epoch of the last refresh; the request lives five minutes from it. */
+  readonly ts: number;
+}
+
+export interface TokenSummary {
+  readonly role: string;
+  readonly scopes: readonly string[];
+  readonly createdAtMs: number;
+  readonly rotatedAtMs?: number;
+  readonly revokedAtMs?: number;
+  readonly lastUsedAtMs?: number;
+}
+
+/** An approved device, as `device.pair.list` shows it. Token values are never part of it. */
+export interface PairedDevice {
+  readonly deviceId: string;
+  readonly publicKey: string;
+  readonly displayName?: string;
+  readonly operatorLabel?: string;
+  readonly platform?: string;
+  readonly deviceFamily?: string;
+  readonly clientId: string;
+  readonly clientMode: string;
+  readonly role: string;
+  readonly roles: readonly string[];
+  readonly scopes: readonly string[];
+  readonly remoteIp?: string;
+  readonly createdAtMs: number;
+  readonly approvedAtMs: number;
+  readonly approvedVia: string;
+  readonly lastSeenAtMs?: number;
+  readonly lastSeenReason?: string;
+  readonly connected: boolean;
+  readonly tokens: readonly TokenSummary[];
+}
+
+/** A node's command list that waits for approval (the second layer). */
+export interface PendingSurface {
+  readonly requestId: string;
+  readonly nodeId: string;
+  readonly clientId: string;
+  readonly clientMode: string;
+  readonly displayName?: string;
+  readonly platform: string;
+  readonly version: string;
+  readonly deviceFamily?: string;
+  readonly caps: readonly string[];
+  readonly commands: readonly string[];
+  readonly permissions?: Readonly<Record<string, boolean>>;
+  readonly remoteIp?: string;
+  readonly ts: number;
+  readonly requiredApproveScopes: readonly string[];
+}
+
+export interface ApprovedSurface {
+  readonly nodeId: string;
+  readonly displayName?: string;
+  readonly platform?: string;
+  readonly caps: readonly string[];
+  readonly commands: readonly string[];
+  readonly createdAtMs: number;
+  readonly approvedAtMs: number;
+}
+
+/** A node, as `node.list` and `node.describe` show it. `commands` are the ones that can be invoked now. */
+export interface NodeSummary {
+  readonly nodeId: string;
+  readonly displayName?: string;
+  readonly platform?: string;
+  readonly version?: string;
+  readonly clientId?: string;
+  readonly clientMode?: string;
+  readonly remoteIp?: string;
+  readonly deviceFamily?: string;
+  readonly modelIdentifier?: string;
+  readonly pathEnv?: string;
+  readonly caps: readonly string[];
+  readonly commands: readonly string[];
+  readonly permissions?: Readonly<Record<string, boolean>>;
+  readonly connectedAtMs?: number;
+  readonly lastConnectedAtMs?: number;
+  readonly lastSeenAtMs?: number;
+  readonly approvedAtMs?: number;
+  readonly approvalState?: "approved" | "pending" | "unapproved";
+  readonly paired: boolean;
+  readonly connected: boolean;
+}
+
+export interface PresenceEntry {
+  readonly host: string;
+  readonly version: string;
+  readonly platform: string;
+  readonly deviceFamily?: string;
+  readonly mode: string;
+  readonly reason: string;
+  readonly text: string;
+  readonly ts: number;
+  readonly deviceId?: string;
+  readonly roles?: readonly string[];
+  readonly scopes?: readonly string[];
+  readonly instanceId?: string;
+  readonly clientId?: string;
+}
+
+export interface InvokeOutcome {
+  readonly ok: true;
+  readonly nodeId: string;
+  readonly command: string;
+  readonly payload: unknown;
+  readonly payloadJSON: string | null;
+}
+
+export interface MethodResults {
+  health: Readonly<Record<string, unknown>> & { readonly ok: true; readonly ts: number };
+  status: Readonly<Record<string, unknown>> & { readonly runtimeVersion: string; readonly uptimeMs: number };
+  "system-presence": readonly PresenceEntry[];
+  "gateway.identity.get": { readonly deviceId: string; readonly publicKey: string };
+  "device.pair.list": { readonly pending: readonly PendingDevice[]; readonly paired: readonly PairedDevice[] };
+  "device.pair.approve": { readonly requestId: string; readonly device: PairedDevice };
+  "device.pair.reject": { readonly requestId: string; readonly deviceId: string };
+  "device.pair.remove": { readonly deviceId: string };
+  "device.pair.rename": { readonly deviceId: string; readonly label: string };
+  "device.token.rotate": {
+    readonly deviceId: string;
+    readonly role: string;
+    readonly scopes: readonly string[];
+    readonly rotatedAtMs: number;
+    readonly token?: string;
+    readonly tokenDelivery: "in-band" | "withheld-cross-device";
+  };
+  "device.token.revoke": { readonly deviceId: string; readonly role: string; readonly revokedAtMs: number };
+  "node.pair.list": { readonly pending: readonly PendingSurface[]; readonly paired: readonly ApprovedSurface[] };
+  "node.pair.approve": { readonly requestId: string; readonly node: ApprovedSurface };
+  "node.pair.reject": { readonly requestId: string; readonly nodeId: string };
+  "node.pair.remove": { readonly nodeId: string };
+  "node.rename": { readonly nodeId: string; readonly displayName: string };
+  "node.list": { readonly ts: number; readonly nodes: readonly NodeSummary[] };
+  "node.describe": NodeSummary & { readonly ts: number };
+  "node.invoke": InvokeOutcome;
+  "exec.approvals.node.get": unknown;
+  "exec.approvals.node.set": unknown;
+  "node.invoke.result": { readonly ok: true; readonly ignored?: true };
+  "node.event": { readonly ok: true };
+  "skills.bins": { readonly bins: readonly string[] };
+}
+
+/** One handler a method; `Context` is what the answering side knows about the caller. */
+export type MethodHandlers<Context> = {
+  readonly [M in Method]: (
+    context: Context,
+    params: MethodParams<M>,
+  ) => MethodResults[M] | Promise<MethodResults[M]>;
+};
+
+/** The events a gateway of ours sends, for hello-ok. */
+export const eventNames = [
+  "connect.challenge",
+  "tick",
+  "presence",
+  "health",
+  "shutdown",
+  "device.pair.requested",
+  "device.pair.resolved",
+  "device.pair.changed",
+  "node.pair.requested",
+  "node.pair.resolved",
+  "node.invoke.request",
+  "node.invoke.cancel",
+  "voicewake.changed",
+] as const;
+
+/** What a node is asked to do. `params` instead of `paramsJSON` is accepted too (protocol.md § 7.3). */
+export const invokeRequest = v.object({
+  id: text,
+  nodeId: v.optional(v.string()),
+  command: text,
+  paramsJSON: v.optional(v.nullable(v.string())),
+  params: v.optional(v.unknown()),
+  timeoutMs: v.optional(v.nullable(v.number())),
+  idempotencyKey: v.optional(v.nullable(v.string())),
+});
+export type InvokeRequest = v.InferOutput<typeof invokeRequest>;

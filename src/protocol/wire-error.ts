@@ -1,0 +1,89 @@
+/** OpenClawError <-> the error of a response frame, both directions. */
+import { type FailureCode, OpenClawError } from "../errors.ts";
+import { isObject, type WireError } from "./frame.ts";
+import { findRefusal } from "./refusals.ts";
+
+/** A gateway's refusal of one request. `details` may be read by programs; it never holds a secret. */
+export class RequestRefused extends Error {
+  readonly wire: WireError;
+
+  constructor(wire: WireError) {
+    super(wire.message);
+    this.name = "RequestRefused";
+    this.wire = wire;
+  }
+}
+
+/** A refusal of a request whose params make no sense to this gateway. */
+export function invalidRequest(message: string, details?: Readonly<Record<string, unknown>>): RequestRefused {
+  return new RequestRefused({ code: "INVALID_REQUEST", message, ...(details === undefined ? {} : { details }) });
+}
+
+/** A refusal that may pass: what is needed is not there at the moment. */
+export function unavailable(message: string, details?: Readonly<Record<string, unknown>>): RequestRefused {
+  return new RequestRefused({ code: "UNAVAILABLE", message, ...(details === undefined ? {} : { details }) });
+}
+
+/** The refusal of a method whose scope the session does not hold, as 2026.9.6 words it. */
+export function missingScope(scope: string, required: readonly string[] = [scope]): RequestRefused {
+  return new RequestRefused({
+    code: "FORBIDDEN",
+    message: `missing scope: ${scope}`,
+    details: { code: "MISSING_SCOPE", missingScope: scope, requiredScopes: required },
+  });
+}
+
+/** Anything thrown inside a method -> the error of its response. Our own bugs are not described to the other side. */
+export function toWireError(error: unknown): WireError {
+  if (error instanceof RequestRefused) return error.wire;
+  if (error instanceof OpenClawError) {
+    return { code: "UNAVAILABLE", message: error.message, details: { code: error.code } };
+  }
+  return { code: "UNAVAILABLE", message: "the gateway failed on this request; its log says why" };
+}
+
+/** The error of a response -> what it means for the caller. `doing` names the attempt, for the message. */
+export function fromWireError(wire: WireError, doing: string): OpenClawError {
+  const details: Record<string, unknown> = isObject(wire.details) ? { ...wire.details } : {};
+  if (wire.retryAfterMs !== undefined) details["retryAfterMs"] = wire.retryAfterMs;
+  details["wireCode"] = wire.code;
+  return new OpenClawError(failureOf(wire, details), `${doing}: ${wire.message}`, { details });
+}
+
+/** The wire's codes first; its texts only where a product version has nothing else to tell failures apart by. */
+function failureOf(wire: WireError, details: Readonly<Record<string, unknown>>): FailureCode {
+  const refusal = findRefusal(details["code"]);
+  if (refusal !== undefined) return refusal.failure;
+  const byDetail = typeof details["code"] === "string" ? methodFailures[details["code"]] : undefined;
+  if (byDetail !== undefined) return byDetail;
+  if (isObject(details["nodeError"])) {
+    const nodeCode = details["nodeError"]["code"];
+    if (nodeCode === "TIMEOUT") return "invoke-timeout";
+    return nodeCode === "DISCONNECTED" ? "node-offline" : "invoke-failed";
+  }
+  if (typeof details["reason"] === "string" && commandPolicyReasons.has(details["reason"])) return "command-not-allowed";
+  if (details["reason"] === "startup-sidecars" || wire.message === "gateway starting") return "starting";
+  if (wire.code === "NOT_PAIRED") return "pairing-required";
+  if (wire.code === "FORBIDDEN") return "forbidden";
+  if (/^missing scope: /u.test(wire.message)) return "scope-missing"; // 2026.3.8 and 2026.5.27 send no details here
+  if (/^unauthorized role: | denied$/u.test(wire.message)) return "forbidden";
+  if (/^unknown (requestId|deviceId|nodeId)/u.test(wire.message)) return "not-found";
+  return wire.code === "UNAVAILABLE" ? "failed" : "protocol";
+}
+
+const commandPolicyReasons = new Set([
+  "command not allowlisted",
+  "command not declared by node",
+  "node did not declare commands",
+]);
+
+const methodFailures: Readonly<Record<string, FailureCode>> = {
+  MISSING_SCOPE: "scope-missing",
+  NOT_CONNECTED: "node-offline",
+  PAIRING_CHANGED: "surface-approval-required",
+  UNKNOWN_REQUEST: "not-found",
+  UNKNOWN_DEVICE: "not-found",
+  UNKNOWN_NODE: "not-found",
+  REQUEST_SUPERSEDED: "superseded",
+  REQUEST_RESOLVED: "conflict",
+};
