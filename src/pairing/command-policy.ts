@@ -37,12 +37,16 @@ const byPlatform: Readonly<Record<string, readonly string[]>> = {
   watchos: ["system.notify"],
 };
 
+/** True when a node of this platform may be asked this at all. */
+export function isAllowedCommand(command: string, platform: string | undefined, policy: CommandPolicy): boolean {
+  if (policy.deny.includes(command)) return false;
+  return (byPlatform[normalise(platform)] ?? device).includes(command) || policy.allow.includes(command);
+}
+
 /** What is left of a declared surface under the policy: everything outside it is dropped, which is not an error. */
 export function allowedSurface(declared: DeclaredSurface, platform: string | undefined, policy: CommandPolicy): DeclaredSurface {
-  const usual = byPlatform[normalise(platform)] ?? device;
-  const allowed = new Set([...usual, ...policy.allow].filter((command) => !policy.deny.includes(command)));
-  const commands = [...new Set(declared.commands)].filter((command) => allowed.has(command)).toSorted();
-  return { ...declared, caps: [...new Set(declared.caps)].toSorted(), commands };
+  const allowed = declared.commands.filter((command) => isAllowedCommand(command, platform, policy));
+  return { ...declared, caps: [...new Set(declared.caps)].toSorted(), commands: [...new Set(allowed)].toSorted() };
 }
 
 /** True when `wanted` asks for nothing that `approved` lacks. */

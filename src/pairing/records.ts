@@ -61,6 +61,8 @@ export interface Resolution {
   readonly atMs: number;
   /** The rejection's reason, or the id of the request that took its place. */
   readonly note?: string;
+  /** The device has been told that it was rejected; asking once more makes a new request. */
+  readonly wasTold?: boolean;
 }
 
 /** A request for a key, a role and scopes (the first layer). */

@@ -80,6 +80,7 @@ const commandPolicyReasons = new Set([
 const methodFailures: Readonly<Record<string, FailureCode>> = {
   MISSING_SCOPE: "scope-missing",
   NOT_CONNECTED: "node-offline",
+  SURFACE_NOT_APPROVED: "surface-approval-required",
   PAIRING_CHANGED: "surface-approval-required",
   UNKNOWN_REQUEST: "not-found",
   UNKNOWN_DEVICE: "not-found",

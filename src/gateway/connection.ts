@@ -1,0 +1,255 @@
+/**
+ * One connection's life on the gateway: challenge, connect, gates, hello-ok, then requests until it ends. It owns the socket;
+ * what it may do is decided elsewhere.
+ */
+import { closeCodes } from "../protocol/close.ts";
+import { decodeFrame, isObject, type RequestFrame, type WireError } from "../protocol/frame.ts";
+import { readConnectParams } from "../protocol/handshake.ts";
+import { maxBytesBeforeHello } from "../protocol/limits.ts";
+import { toWireError } from "../protocol/wire-error.ts";
+import { isFailure } from "../errors.ts";
+import { randomUuid } from "../runtime.ts";
+import type { FrameSocket } from "../transport/frame-socket.ts";
+import type { CloseInfo } from "../transport/frame-socket.ts";
+import type { OpenSocket } from "../transport/accept.ts";
+import type { Dispatcher } from "./dispatch.ts";
+import { admit, type Admission, type Gatehouse } from "./handshake.ts";
+import { helloFor } from "./hello.ts";
+import type { Invokes } from "./invokes.ts";
+import type { ConnectionDecision } from "./options.ts";
+import type { Peer } from "./peer.ts";
+import type { ConnectRefusal } from "./refusal.ts";
+import { Session } from "./session.ts";
+import type { Sessions } from "./sessions.ts";
+
+/** Frames a client may send behind its connect without waiting for hello-ok. */
+const maxEarlyFrames = 15;
+
+/** Calls of methods that the role may never call, before the session ends. */
+const maxUnauthorizedCalls = 10;
+
+export interface ConnectionHouse extends Gatehouse {
+  readonly sessions: Sessions;
+  readonly invokes: Invokes;
+  readonly dispatcher: Dispatcher;
+  readonly startedAtMs: number;
+  readonly onDecision: (decision: ConnectionDecision) => void;
+  /** Called once a session is in, and once when it is gone. */
+  readonly onSeen: (session: Session, reason: "connect" | "disconnect") => void;
+  readonly gone: (connection: Connection) => void;
+}
+
+export class Connection {
+  readonly #house: ConnectionHouse;
+  readonly #peer: Peer;
+  readonly #header: string | undefined;
+  readonly #connId: string;
+  readonly #nonce: string;
+  readonly #socket: FrameSocket;
+  readonly #endHandshake: () => void;
+  #state: "waiting" | "deciding" | "open" | "closed" = "waiting";
+  readonly #early: string[] = [];
+  #session: Session | undefined;
+  #isAlive = true;
+
+  /** `stopCounting` ends the byte limit that holds until hello. */
+  constructor(house: ConnectionHouse, peer: Peer, header: string | undefined, open: OpenSocket, stopCounting: () => void) {
+    this.#house = house;
+    this.#peer = peer;
+    this.#header = header;
+    const { runtime, policy } = house;
+    this.#connId = randomUuid(runtime);
+    this.#nonce = randomUuid(runtime);
+    this.#socket = open({
+      text: (text) => this.#hear(text),
+      binary: () => this.#hear(""),
+      alive: () => void (this.#isAlive = true),
+      closed: (info) => this.#ended(info),
+    });
+    const cancelDeadline = runtime.after(policy.limits.handshakeDeadlineMs, () => this.#socket.close(closeCodes.normal, ""));
+    this.#endHandshake = () => {
+      cancelDeadline();
+      stopCounting();
+    };
+    const payload = { nonce: this.#nonce, ts: runtime.now() };
+    this.#socket.send(JSON.stringify({ type: "event", event: "connect.challenge", payload }));
+  }
+
+  /** True once hello-ok was sent. */
+  get isOpen(): boolean {
+    return this.#state === "open";
+  }
+
+  close(code: number, reason: string): void {
+    this.#socket.close(code, reason);
+  }
+
+  terminate(): void {
+    this.#socket.terminate();
+  }
+
+  /** Called at every ping interval: a peer that gave no sign of life since the last one is gone. */
+  checkAlive(): void {
+    if (!this.isOpen) return;
+    if (!this.#isAlive) return this.#socket.terminate();
+    this.#isAlive = false;
+    this.#socket.ping();
+  }
+
+  #hear(text: string): void {
+    switch (this.#state) {
+      case "waiting":
+        return this.#hearFirst(text);
+      case "deciding":
+        if (this.#early.push(text) > maxEarlyFrames) this.#socket.close(closeCodes.policy, "too many frames before hello-ok");
+        return undefined;
+      case "open":
+        return this.#hearRequest(text);
+      case "closed":
+        return undefined;
+    }
+  }
+
+  #hearFirst(text: string): void {
+    let id = "invalid";
+    try {
+      const frame = decodeFrame(text, "closed", maxBytesBeforeHello);
+      if (frame.type !== "event") id = frame.id;
+      if (frame.type !== "req" || frame.method !== "connect") {
+        return this.#refuse(id, invalid("the first request must be connect"));
+      }
+      const read = readConnectParams(frame.params, this.#house.policy.pairing.trustedLocalServices.map((service) => service.id));
+      if ("problem" in read) return this.#refuse(id, invalid(`invalid connect params: ${read.problem}`));
+      this.#state = "deciding";
+      const arrival = { connId: this.#connId, nonce: this.#nonce, peer: this.#peer, header: this.#header, params: read.params };
+      admit(this.#house, arrival).then(
+        (admission) => this.#decided(id, admission),
+        (error: unknown) => this.#failed(id, error),
+      );
+      return undefined;
+    } catch (error) {
+      if (isFailure(error) && error.details?.["notJson"] === true) return this.#socket.close(closeCodes.normal, "");
+      return this.#refuse(id, invalidFrame(error), isFailure(error) ? error.details?.["id"] : undefined);
+    }
+  }
+
+  #refuse(id: string, refusal: ConnectRefusal, knownId?: unknown): void {
+    this.#report({ ok: false, refusal });
+    this.#endHandshake();
+    this.#state = "closed";
+    this.#send(typeof knownId === "string" ? knownId : id, refusal.error);
+    this.#socket.close(refusal.closeCode, refusal.closeReason);
+  }
+
+  /** A gate broke, which is no decision: the client may try again, and the log says what happened. */
+  #failed(id: string, error: unknown): void {
+    this.#endHandshake();
+    this.#state = "closed";
+    const wire = toWireError(error);
+    this.#house.runtime.log("error", "connect failed", { conn: this.#connId, error: String(error) });
+    this.#send(id, wire);
+    this.#socket.close(closeCodes.tryAgainLater, wire.message);
+  }
+
+  async #decided(id: string, admission: Admission): Promise<void> {
+    if (this.#state !== "deciding") return;
+    if (!admission.ok) return this.#refuse(id, admission.refusal, undefined), undefined;
+    try {
+      const session = new Session(admission.facts, this.#socket);
+      const hello = await helloFor(this.#house, admission);
+      if (this.#isClosed()) return;
+      this.#report(admission);
+      this.#endHandshake();
+      this.#session = session;
+      this.#state = "open";
+      session.respond(id, hello);
+      this.#house.sessions.add(session);
+      this.#house.onSeen(session, "connect");
+      for (const text of this.#early.splice(0)) this.#hearRequest(text);
+    } catch (error) {
+      this.#failed(id, error);
+    }
+  }
+
+  #isClosed(): boolean {
+    return this.#state === "closed";
+  }
+
+  #hearRequest(text: string): void {
+    const session = this.#session;
+    if (session === undefined) return;
+    let frame: RequestFrame;
+    try {
+      const decoded = decodeFrame(text, "closed");
+      if (decoded.type !== "req") throw new TypeError("only requests come from clients");
+      frame = decoded;
+    } catch (error) {
+      if (isFailure(error) && error.details?.["notJson"] === true) return;
+      const id = isFailure(error) && typeof error.details?.["id"] === "string" ? error.details["id"] : "invalid";
+      return session.refuse(id, invalidFrame(error).error);
+    }
+    this.#house.dispatcher.dispatch(session, frame);
+    if (session.unauthorizedCalls > maxUnauthorizedCalls) session.close(closeCodes.policy, "repeated unauthorized calls");
+  }
+
+  #ended({ code, reason }: CloseInfo): void {
+    this.#endHandshake();
+    this.#state = "closed";
+    const session = this.#session;
+    if (session !== undefined) {
+      this.#house.sessions.remove(session);
+      this.#house.invokes.nodeGone(session);
+      this.#house.onSeen(session, "disconnect");
+      this.#house.runtime.log("debug", "disconnected", { conn: this.#connId, code, reason });
+    }
+    this.#house.gone(this);
+  }
+
+  #send(id: string, error: WireError): void {
+    this.#socket.send(JSON.stringify({ type: "res", id, ok: false, error }));
+  }
+
+  /** The decision's one log line, and the same facts for who asked to be told. */
+  #report(admission: Admission): void {
+    const { runtime, onDecision } = this.#house;
+    const trace = admission.auth?.trace ?? [];
+    const { address, port, forwarded, origin, host, userAgent } = this.#peer;
+    const where = { conn: this.#connId, peer: `${address}:${port}`, remote: address, fwd: forwarded, origin, host, ua: userAgent };
+    if (admission.ok) {
+      const { role, scopes, deviceId, clientId, clientMode, authenticatedBy } = admission.facts;
+      runtime.log("info", "connected", { ...where, client: `${clientId}/${clientMode}`, role, device: deviceId, by: authenticatedBy });
+      onDecision({
+        connId: this.#connId,
+        outcome: "admitted",
+        authenticatedBy,
+        role,
+        scopes,
+        ...(deviceId === undefined ? {} : { deviceId }),
+        trace,
+      });
+      return;
+    }
+    const { error, closeCode } = admission.refusal;
+    const details = isObject(error.details) ? error.details : {};
+    const code = typeof details["code"] === "string" ? details["code"] : error.code;
+    const reason = String(details["authReason"] ?? details["reason"] ?? error.message);
+    const isEnrolment = admission.auth?.ok === true;
+    runtime.log("warn", isEnrolment ? `enrolment refused` : "auth failed", {
+      ...where,
+      code,
+      reason,
+      close: closeCode,
+      request: typeof details["requestId"] === "string" ? details["requestId"] : undefined,
+      trace: trace.map((step) => `${step.method}:${step.outcome}(${step.reason})`).join(", "),
+    });
+    onDecision({ connId: this.#connId, outcome: "refused", code, reason, trace });
+  }
+}
+
+function invalid(message: string): ConnectRefusal {
+  return { error: { code: "INVALID_REQUEST", message }, closeCode: closeCodes.policy, closeReason: message };
+}
+
+function invalidFrame(error: unknown): ConnectRefusal {
+  return invalid(isFailure(error) ? error.message : "invalid frame: only requests come from clients");
+}

@@ -1,0 +1,84 @@
+/** A request of a session on its way to its method: known? this role? this scope? these params? Then the handler, then the answer. */
+import * as v from "valibot";
+import type { RequestFrame, WireError } from "../protocol/frame.ts";
+import { describeIssues } from "../protocol/handshake.ts";
+import { findMethod, type MethodHandlers } from "../protocol/methods.ts";
+import { holdsScope } from "../protocol/vocabulary.ts";
+import { missingScope, RequestRefused, toWireError } from "../protocol/wire-error.ts";
+import type { Runtime } from "../runtime.ts";
+import type { Session } from "./session.ts";
+
+/** What a method may do once its answer is on the wire: close the sessions that it made void, its own among them. */
+export interface CallContext {
+  readonly session: Session;
+  afterReply(action: () => void): void;
+}
+
+type AnyHandler = (context: CallContext, params: unknown) => unknown;
+
+export class Dispatcher {
+  readonly #handlers: Readonly<Record<string, AnyHandler>>;
+  readonly #runtime: Runtime;
+
+  constructor(handlers: MethodHandlers<CallContext>, runtime: Runtime) {
+    // The params that each handler takes are the ones its own schema in the method table lets through.
+    this.#handlers = handlers as unknown as Readonly<Record<string, AnyHandler>>;
+    this.#runtime = runtime;
+  }
+
+  /** Answers one request, now or later; it never throws. */
+  dispatch(session: Session, { id, method, params }: RequestFrame): void {
+    const rule = findMethod(method);
+    const handler = rule === undefined ? undefined : this.#handlers[method];
+    if (rule === undefined || handler === undefined) {
+      const isSecond = method === "connect";
+      return session.refuse(id, invalid(isSecond ? "connect is only the first request" : `unknown method: ${method.slice(0, 128)}`));
+    }
+    if (rule.role !== session.facts.role) {
+      session.unauthorizedCalls++;
+      this.#refused(session, method, `unauthorized role: ${session.facts.role}`);
+      return session.refuse(id, invalid(`unauthorized role: ${session.facts.role}`));
+    }
+    if (rule.scope !== undefined && !holdsScope(session.facts.scopes, rule.scope)) {
+      this.#refused(session, method, `missing scope: ${rule.scope}`);
+      return session.refuse(id, missingScope(rule.scope).wire);
+    }
+    const read = v.safeParse(rule.params, params);
+    if (!read.success) return session.refuse(id, invalid(`invalid ${method} params: ${describeIssues(read.issues)}`));
+    this.#run(session, id, method, handler, read.output);
+    return undefined;
+  }
+
+  #run(session: Session, id: string, method: string, handler: AnyHandler, params: unknown): void {
+    const after: (() => void)[] = [];
+    const context: CallContext = { session, afterReply: (action) => void after.push(action) };
+    const answer = (payload: unknown) => {
+      session.respond(id, payload);
+      for (const action of after) action();
+    };
+    try {
+      const result = handler(context, params);
+      if (result instanceof Promise) result.then(answer, (error: unknown) => this.#fail(session, id, method, error));
+      else answer(result);
+    } catch (error) {
+      this.#fail(session, id, method, error);
+    }
+  }
+
+  #fail(session: Session, id: string, method: string, error: unknown): void {
+    if (!(error instanceof RequestRefused)) {
+      const stack = error instanceof Error ? error.stack : undefined;
+      this.#runtime.log("error", "method failed", { conn: session.facts.connId, method, error: String(error), stack });
+    }
+    session.refuse(id, toWireError(error));
+  }
+
+  #refused(session: Session, method: string, reason: string): void {
+    const { connId, deviceId, peer } = session.facts;
+    this.#runtime.log("warn", "call refused", { conn: connId, remote: peer.address, device: deviceId, method, reason });
+  }
+}
+
+function invalid(message: string): WireError {
+  return { code: "INVALID_REQUEST", message };
+}

@@ -1,0 +1,277 @@
+/** createGateway: a gateway in this process, listening when the promise resolves, gone when `close` does. */
+import { createServer as createHttpServer, type IncomingMessage, type Server } from "node:http";
+import { createServer as createHttpsServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { OpenClawError, systemCode } from "../errors.ts";
+import { createIdentity, type DeviceIdentity } from "../identity/device-identity.ts";
+import type { PairedDevice, PendingDevice, PendingSurface } from "../protocol/methods.ts";
+import { closeCodes } from "../protocol/close.ts";
+import { maxBytesBeforeHello } from "../protocol/limits.ts";
+import { type Runtime, systemRuntime } from "../runtime.ts";
+import type { RecordStore } from "../store/record-store.ts";
+import { openSqliteStore } from "../store/sqlite-store.ts";
+import { Acceptor, limitBytes } from "../transport/accept.ts";
+import { Connection, type ConnectionHouse } from "./connection.ts";
+import { Dispatcher } from "./dispatch.ts";
+import { type Decider, Enrolment } from "./enrolment.ts";
+import { answerHttp } from "./http.ts";
+import { Invokes } from "./invokes.ts";
+import { createMethods } from "./methods/index.ts";
+import { type GatewayOptions, type GatewayPolicy, policyOf } from "./options.ts";
+import { type Peer, readPeer } from "./peer.ts";
+import { LastSeen } from "./last-seen.ts";
+import { Sessions } from "./sessions.ts";
+import { deviceSummary, pendingSummary, surfaceSummary } from "./summaries.ts";
+import { Tables } from "./tables.ts";
+import { decideUpgrade } from "./upgrade.ts";
+
+/** A running gateway. `await using` it, or call `close`. */
+export interface Gateway extends AsyncDisposable {
+  /** `ws://host:port`, or `wss://` with TLS. */
+  readonly url: string;
+  readonly host: string;
+  readonly port: number;
+  readonly identity: DeviceIdentity;
+  /** Requests that wait for approval: devices, and the command lists of nodes. */
+  pending(): { readonly devices: readonly PendingDevice[]; readonly surfaces: readonly PendingSurface[] };
+  devices(): readonly PairedDevice[];
+  /** Approves a request of either layer by its id, with the owner's rights. Fails like the method would. */
+  approve(requestId: string): Promise<void>;
+  /** Tells every session, closes them with 1012, writes down what is left and lets go of the port. */
+  close(reason?: string): Promise<void>;
+}
+
+/** Starts a gateway. Fails with `port-in-use`, `state-unreadable`, or `usage` for a bind that would be open to everyone. */
+export async function createGateway(options: GatewayOptions = {}): Promise<Gateway> {
+  const runtime = options.runtime ?? systemRuntime;
+  const policy = policyOf(options);
+  const host = options.host ?? "127.0.0.1";
+  const store = await openStore(options.store, runtime);
+  try {
+    const tables = await Tables.open(store, runtime);
+    const running = new RunningGateway({ options, policy, runtime, tables, host });
+    await running.listen(host, options.port ?? 0);
+    return running;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+interface Parts {
+  readonly options: GatewayOptions;
+  readonly policy: GatewayPolicy;
+  readonly runtime: Runtime;
+  readonly tables: Tables;
+  readonly host: string;
+}
+
+/** How often what other processes changed in the store is taken over, and last-seen times are written. */
+const housekeepingMs = 500;
+
+/** Who approves when the embedding program itself does. */
+const owner: Decider = { connId: "owner", address: "local" };
+
+class RunningGateway implements Gateway {
+  readonly identity: DeviceIdentity;
+  readonly host: string;
+  readonly #policy: GatewayPolicy;
+  readonly #runtime: Runtime;
+  readonly #tables: Tables;
+  readonly #enrolment: Enrolment;
+  readonly #sessions: Sessions;
+  readonly #server: Server;
+  readonly #acceptor = new Acceptor();
+  readonly #connections = new Set<Connection>();
+  readonly #unauthenticated = new Map<string, number>();
+  readonly #house: ConnectionHouse;
+  readonly #lastSeen: LastSeen;
+  readonly #scheme: "ws" | "wss";
+  readonly #stopTimers: (() => void)[] = [];
+  #port = 0;
+  #closing: Promise<void> | undefined;
+
+  constructor({ options, policy, runtime, tables, host }: Parts) {
+    this.host = host;
+    this.identity = options.identity ?? createIdentity(runtime.random(32), runtime.now());
+    this.#policy = policy;
+    this.#runtime = runtime;
+    this.#tables = tables;
+    this.#scheme = options.tls === undefined ? "ws" : "wss";
+    const startedAtMs = runtime.now();
+    const { limits, commands } = policy;
+    this.#sessions = new Sessions(runtime);
+    const invokes = new Invokes(runtime);
+    const tokenKey = options.tokenKey ?? runtime.random(32);
+    this.#enrolment = new Enrolment({ tables, sessions: this.#sessions, runtime, limits, commands, tokenKey });
+    this.#lastSeen = new LastSeen(this.#enrolment, runtime);
+    const shared = { tables, enrolment: this.#enrolment, sessions: this.#sessions, invokes, policy, runtime, startedAtMs };
+    this.#house = {
+      ...shared,
+      dispatcher: new Dispatcher(createMethods({ ...shared, identity: this.identity }), runtime),
+      onDecision: options.onDecision ?? (() => {}),
+      onSeen: (session, reason) => this.#lastSeen.note(session, reason),
+      gone: (connection) => void this.#connections.delete(connection),
+    };
+    const facts = { isReady: () => this.#closing === undefined, uptimeMs: () => runtime.now() - startedAtMs };
+    this.#server =
+      options.tls === undefined
+        ? createHttpServer((request, response) => answerHttp(facts, request, response))
+        : createHttpsServer(options.tls, (request, response) => answerHttp(facts, request, response));
+    this.#server.on("upgrade", (request, socket, head) => this.#upgrade(request, socket, head));
+    this.#server.on("clientError", (_error, socket) => void (socket.writable && socket.end("HTTP/1.1 400 Bad Request\r\n\r\n")));
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  get url(): string {
+    const host = this.host === "0.0.0.0" || this.host === "::" ? "127.0.0.1" : this.host;
+    return `${this.#scheme}://${host.includes(":") ? `[${host}]` : host}:${this.#port}`;
+  }
+
+  async listen(host: string, port: number): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once("error", (error) => reject(cannotListen(host, port, error)));
+      this.#server.listen({ host, port, noDelay: true, backlog: 1024 }, () => resolve());
+    });
+    this.#server.removeAllListeners("error");
+    this.#server.on("error", (error) => this.#runtime.log("error", "server error", { error: String(error) }));
+    this.#port = (this.#server.address() as AddressInfo).port;
+    const { tickIntervalMs, pingIntervalMs } = this.#policy.limits;
+    this.#every(tickIntervalMs, () => this.#sessions.tellAll("tick", { ts: this.#runtime.now() }));
+    this.#every(pingIntervalMs, () => this.#connections.forEach((connection) => connection.checkAlive()));
+    this.#every(housekeepingMs, () => void this.#keepHouse());
+  }
+
+  pending(): ReturnType<Gateway["pending"]> {
+    const nowMs = this.#runtime.now();
+    return {
+      devices: this.#enrolment.openDeviceRequests(nowMs).map(pendingSummary),
+      surfaces: this.#enrolment.openSurfaceRequests().map(surfaceSummary),
+    };
+  }
+
+  devices(): readonly PairedDevice[] {
+    return [...this.#tables.devices.values()].map((device) =>
+      deviceSummary(device, this.#sessions.isConnected(device.deviceId)),
+    );
+  }
+
+  async approve(requestId: string): Promise<void> {
+    await this.#tables.refresh();
+    if (this.#tables.surfaceRequests.has(requestId)) await this.#enrolment.approveSurface(requestId, owner, () => {});
+    else await this.#enrolment.approveDevice(requestId, "owner", owner, () => {});
+  }
+
+  close(reason = "gateway stopping"): Promise<void> {
+    this.#closing ??= this.#close(reason);
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(reason: string): Promise<void> {
+    for (const stop of this.#stopTimers) stop();
+    this.#sessions.tellAll("shutdown", { reason, restartExpectedMs: null });
+    for (const connection of this.#connections) connection.close(closeCodes.serviceRestart, "service restart");
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const stopWaiting = this.#runtime.after(this.#policy.limits.shutdownGraceMs, () => {
+      for (const connection of this.#connections) connection.terminate();
+      this.#server.closeAllConnections();
+    });
+    this.#server.closeIdleConnections();
+    await closed;
+    stopWaiting();
+    await this.#lastSeen.write();
+    await this.#tables.close();
+  }
+
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const peer = readPeer(request, this.#port);
+    const decision = decideUpgrade(
+      {
+        policy: this.#policy,
+        tables: this.#tables,
+        runtime: this.#runtime,
+        isStopping: () => this.#closing !== undefined,
+        unauthenticated: (address) => this.#unauthenticated.get(address) ?? 0,
+      },
+      peer,
+      request,
+      socket,
+    );
+    if (!decision.ok) return;
+    this.#acceptor.accept(request, socket, head, (open) => {
+      const isKnown = this.#countUnauthenticated(peer);
+      const stopCounting = limitBytes(socket, maxBytesBeforeHello, () => connection.close(closeCodes.tooBig, ""));
+      const done = () => {
+        stopCounting();
+        isKnown();
+      };
+      const connection: Connection = new Connection(this.#house, peer, decision.header, open, done);
+      this.#connections.add(connection);
+    });
+  }
+
+  /** Counts a socket that has not said who it is; the returned function counts it out, once. */
+  #countUnauthenticated({ address }: Peer): () => void {
+    const counts = this.#unauthenticated;
+    counts.set(address, (counts.get(address) ?? 0) + 1);
+    let isCounted = true;
+    return () => {
+      if (!isCounted) return;
+      isCounted = false;
+      const left = (counts.get(address) ?? 1) - 1;
+      if (left === 0) counts.delete(address);
+      else counts.set(address, left);
+    };
+  }
+
+  /** Decisions made on the store by somebody else, such as an owner without a connection, take effect on live sessions too. */
+  async #keepHouse(): Promise<void> {
+    try {
+      await this.#lastSeen.write();
+      if (await this.#tables.refresh()) this.#enrolment.closeOutdated();
+    } catch (error) {
+      this.#runtime.log("error", "store not reachable", { error: String(error) });
+    }
+  }
+
+  #every(ms: number, action: () => void): void {
+    const timer = setInterval(action, ms).unref();
+    this.#stopTimers.push(() => clearInterval(timer));
+  }
+}
+
+async function openStore(store: string | RecordStore | undefined, runtime: Runtime): Promise<RecordStore> {
+  if (store === undefined) return openSqliteStore(":memory:", { runtime });
+  return typeof store === "string" ? openSqliteStore(store, { runtime }) : store;
+}
+
+function cannotListen(host: string, port: number, cause: unknown): OpenClawError {
+  const code = systemCode(cause);
+  const details = { host, port, systemCode: code };
+  switch (code) {
+    case "EADDRINUSE":
+      return new OpenClawError("port-in-use", `port ${port} on ${host} is taken`, {
+        hint: "another gateway may run there already (openclaw gateway status); or take another port with --port",
+        details,
+        cause,
+      });
+    case "EADDRNOTAVAIL":
+      return new OpenClawError("usage", `${host} is not an address of this machine`, { details, cause });
+    case "EACCES":
+      return new OpenClawError("usage", `port ${port} needs rights that this user does not have`, {
+        hint: "take a port from 1024 up",
+        details,
+        cause,
+      });
+    default:
+      return new OpenClawError("failed", `cannot listen on ${host}:${port} (${code ?? String(cause)})`, { details, cause });
+  }
+}

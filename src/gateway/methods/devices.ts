@@ -1,0 +1,111 @@
+/** device.pair.* and device.token.*: who is known, who waits, whose token is which. protocol.md § 6. */
+import { lacksToGrant } from "../../pairing/scopes.ts";
+import type { MethodHandlers } from "../../protocol/methods.ts";
+import { holdsScopes } from "../../protocol/vocabulary.ts";
+import { invalidRequest, missingScope } from "../../protocol/wire-error.ts";
+import type { CallContext } from "../dispatch.ts";
+import { type Decider, isLimitedToOwnDevice } from "../enrolment.ts";
+import type { Session } from "../session.ts";
+import { deviceSummary, pendingSummary } from "../summaries.ts";
+import type { MethodHouse } from "./index.ts";
+
+type DeviceMethods = Pick<
+  MethodHandlers<CallContext>,
+  | "device.pair.list"
+  | "device.pair.approve"
+  | "device.pair.reject"
+  | "device.pair.remove"
+  | "device.pair.rename"
+  | "device.token.rotate"
+  | "device.token.revoke"
+>;
+
+export function deviceMethods({ tables, enrolment, sessions, runtime }: MethodHouse): DeviceMethods {
+  return {
+    "device.pair.list": async ({ session }) => {
+      await tables.refresh();
+      const mine = (deviceId: string) => !isLimitedToOwnDevice(session) || deviceId === session.facts.deviceId;
+      const pending = enrolment.openDeviceRequests(runtime.now()).filter(({ deviceId }) => mine(deviceId));
+      const paired = [...tables.devices.values()].filter(({ deviceId }) => mine(deviceId));
+      return {
+        pending: pending.map(pendingSummary),
+        paired: paired
+          .toSorted((a, b) => b.approvedAtMs - a.approvedAtMs)
+          .map((device) => deviceSummary(device, sessions.isConnected(device.deviceId))),
+      };
+    },
+
+    "device.pair.approve": async ({ session }, { requestId }) => {
+      const device = await enrolment.approveDevice(requestId, "owner", deciderOf(session), ({ deviceId, role, scopes }) => {
+        assertOwnDevice(session, deviceId);
+        assertMayGrant(session, role, scopes);
+      });
+      return { requestId, device: deviceSummary(device, sessions.isConnected(device.deviceId)) };
+    },
+
+    "device.pair.reject": async ({ session }, { requestId, reason }) => {
+      const { deviceId } = await enrolment.rejectDevice(requestId, reason, deciderOf(session));
+      return { requestId, deviceId };
+    },
+
+    "device.pair.remove": async ({ session, afterReply }, { deviceId }) => {
+      assertOwnDevice(session, deviceId);
+      const close = await enrolment.removeDevice(deviceId, deciderOf(session));
+      afterReply(close);
+      return { deviceId };
+    },
+
+    "device.pair.rename": async ({ session }, { deviceId, label }) => {
+      assertOwnDevice(session, deviceId);
+      await enrolment.renameDevice(deviceId, label, deciderOf(session));
+      return { deviceId, label };
+    },
+
+    "device.token.rotate": async ({ session, afterReply }, { deviceId, role, scopes }) => {
+      assertOwnDevice(session, deviceId);
+      const device = tables.devices.get(deviceId);
+      assertMayGrant(session, role, scopes ?? device?.tokens[role]?.scopes ?? []);
+      if (scopes !== undefined && !holdsScopes(role === "operator" ? (device?.scopes ?? []) : [], scopes)) {
+        throw invalidRequest("device token rotation denied: the scopes are wider than the device is approved for", {
+          code: "SCOPES_NOT_APPROVED",
+          approvedScopes: device?.scopes ?? [],
+        });
+      }
+      const rotated = await enrolment.rotateToken(deviceId, role, scopes, deciderOf(session));
+      afterReply(() => enrolment.closeSessions(deviceId, role));
+      const { facts } = session;
+      const isOwn = facts.deviceId === deviceId && facts.authenticatedBy === "device-token" && facts.role === role;
+      return {
+        deviceId,
+        role,
+        scopes: rotated.device.tokens[role]?.scopes ?? [],
+        rotatedAtMs: rotated.rotatedAtMs,
+        tokenDelivery: isOwn ? "in-band" : "withheld-cross-device",
+        ...(isOwn ? { token: rotated.token } : {}),
+      };
+    },
+
+    "device.token.revoke": async ({ session, afterReply }, { deviceId, role }) => {
+      assertOwnDevice(session, deviceId);
+      assertMayGrant(session, role, tables.devices.get(deviceId)?.tokens[role]?.scopes ?? []);
+      const revokedAtMs = await enrolment.revokeToken(deviceId, role, deciderOf(session));
+      afterReply(() => enrolment.closeSessions(deviceId, role));
+      return { deviceId, role, revokedAtMs };
+    },
+  };
+}
+
+export function deciderOf({ facts }: Session): Decider {
+  return { connId: facts.connId, deviceId: facts.deviceId, address: facts.peer.address };
+}
+
+/** Who came with a device token and is no admin manages its own device only. */
+function assertOwnDevice(session: Session, deviceId: string): void {
+  if (!isLimitedToOwnDevice(session) || session.facts.deviceId === deviceId) return;
+  throw missingScope("operator.admin");
+}
+
+function assertMayGrant(session: Session, role: string, scopes: readonly string[]): void {
+  const lacking = lacksToGrant(session.facts.scopes, role, scopes);
+  if (lacking !== undefined) throw missingScope(lacking);
+}

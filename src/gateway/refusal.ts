@@ -1,0 +1,119 @@
+/** A refused connect in words: what the client is sent, and what a person reads on either side. */
+import type { PairingReason } from "../pairing/records.ts";
+import { closeReason } from "../protocol/close.ts";
+import type { WireError } from "../protocol/frame.ts";
+import { refusalClose, type RefusalCode, refusals } from "../protocol/refusals.ts";
+
+export interface ConnectRefusal {
+  readonly error: WireError;
+  readonly closeCode: number;
+  readonly closeReason: string;
+}
+
+/** The sentence behind each code, where one fits every case. */
+const sentences: Partial<Record<RefusalCode, string>> = {
+  AUTH_TOKEN_MISSING: "unauthorized: gateway token missing (give --token-file or OPENCLAW_GATEWAY_TOKEN)",
+  AUTH_PASSWORD_MISSING: "unauthorized: gateway password missing (give --password-file or OPENCLAW_GATEWAY_PASSWORD)",
+  AUTH_TOKEN_MISMATCH: "unauthorized: gateway token mismatch (it is not the token of this gateway)",
+  AUTH_PASSWORD_MISMATCH: "unauthorized: gateway password mismatch",
+  AUTH_TOKEN_NOT_CONFIGURED: "unauthorized: this gateway has no token configured",
+  AUTH_PASSWORD_NOT_CONFIGURED: "unauthorized: this gateway has no password configured",
+  AUTH_DEVICE_TOKEN_MISMATCH: "unauthorized: device token mismatch (it was rotated or never issued here)",
+  AUTH_SCOPE_MISMATCH: "unauthorized: the device token does not hold the scopes asked for",
+  DEVICE_IDENTITY_REQUIRED: "device identity required",
+  CONTROL_UI_DEVICE_IDENTITY_REQUIRED: "device identity required for the control UI",
+  CONTROL_UI_ORIGIN_NOT_ALLOWED: "origin not allowed (see gateway.controlUi.allowedOrigins)",
+  PROTOCOL_MISMATCH: "protocol mismatch",
+};
+
+/** What a refused client may do next, in the product's words for it. */
+const nextSteps: Partial<Record<RefusalCode, string>> = {
+  AUTH_TOKEN_MISSING: "update_auth_configuration",
+  AUTH_PASSWORD_MISSING: "update_auth_configuration",
+  AUTH_TOKEN_MISMATCH: "update_auth_credentials",
+  AUTH_PASSWORD_MISMATCH: "update_auth_credentials",
+  AUTH_DEVICE_TOKEN_MISMATCH: "update_auth_credentials",
+  AUTH_RATE_LIMITED: "wait_then_retry",
+};
+
+/** The refusal of an authentication, with its reason. */
+export function refuseAuth(code: RefusalCode, reason: string, canRetryWithDeviceToken: boolean): ConnectRefusal {
+  const isRevoked = reason === "device_token_revoked";
+  const differs = reason === "header_frame_token_differ";
+  const message = isRevoked
+    ? "unauthorized: this device's token was revoked; the device has to be approved again"
+    : differs
+      ? "unauthorized: the Authorization header and the connect frame carry different tokens"
+      : (sentences[code] ?? "unauthorized");
+  const next = canRetryWithDeviceToken ? "retry_with_device_token" : (nextSteps[code] ?? "review_auth_configuration");
+  return refuseConnect(code, message, { authReason: reason, canRetryWithDeviceToken, recommendedNextStep: next });
+}
+
+const pairingSentences: Record<PairingReason, { readonly what: string; readonly remedy: string }> = {
+  "not-paired": {
+    what: "device is not approved yet",
+    remedy: "Approve this device from the pending pairing requests.",
+  },
+  "role-upgrade": {
+    what: "device is asking for a role it is not approved for",
+    remedy: "Review the requested role, then approve the pending request.",
+  },
+  "scope-upgrade": {
+    what: "device is asking for more scopes than it is approved for",
+    remedy: "Review the requested scopes, then approve the pending request.",
+  },
+  "metadata-upgrade": {
+    what: "device says it runs on another platform than the approved one",
+    remedy: "Check that this is still the same device, then approve the pending request.",
+  },
+};
+
+export interface PairingRefusalFacts {
+  readonly reason: PairingReason;
+  readonly requestId: string;
+  readonly deviceId: string;
+  readonly role: string;
+  readonly scopes: readonly string[];
+  readonly approvedRoles?: readonly string[] | undefined;
+  readonly approvedScopes?: readonly string[] | undefined;
+  /** Set when this role was taken away from the device. */
+  readonly revokedAtMs?: number | undefined;
+  /** Set when a person said no; `reason` is theirs. */
+  readonly rejected?: { readonly reason?: string | undefined } | undefined;
+}
+
+/** The refusal of a device that waits for a person, or was told no. */
+export function refusePairing(facts: PairingRefusalFacts): ConnectRefusal {
+  const { what, remedy } = pairingSentences[facts.reason];
+  const why = facts.rejected === undefined ? what : `the request was rejected${suffix(facts.rejected.reason)}`;
+  const refusal = refuseConnect("PAIRING_REQUIRED", `pairing required: ${why}`, {
+    reason: facts.reason,
+    requestId: facts.requestId,
+    remediationHint: remedy,
+    deviceId: facts.deviceId,
+    requestedRole: facts.role,
+    requestedScopes: facts.scopes,
+    ...(facts.approvedRoles === undefined ? {} : { approvedRoles: facts.approvedRoles }),
+    ...(facts.approvedScopes === undefined ? {} : { approvedScopes: facts.approvedScopes }),
+    ...(facts.revokedAtMs === undefined ? {} : { revokedAtMs: facts.revokedAtMs }),
+    ...(facts.rejected === undefined ? {} : { rejected: true, rejectedReason: facts.rejected.reason }),
+  });
+  return { ...refusal, closeReason: closeReason(`${refusal.error.message} (requestId: ${facts.requestId})`) };
+}
+
+/** The refusal with this code: error frame, close code and close reason. */
+export function refuseConnect(
+  code: RefusalCode,
+  message: string = sentences[code] ?? "unauthorized",
+  details: Readonly<Record<string, unknown>> = {},
+): ConnectRefusal {
+  return {
+    error: { code: refusals[code].wire, message, details: { code, ...details } },
+    closeCode: refusalClose(code),
+    closeReason: closeReason(message),
+  };
+}
+
+function suffix(reason: string | undefined): string {
+  return reason === undefined ? "" : `: ${reason}`;
+}

@@ -1,0 +1,80 @@
+/** Records as the methods show them: never a token, a hash or a salt. */
+import { effectiveCommands } from "../pairing/command-policy.ts";
+import type { DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord, TokenRecord } from "../pairing/records.ts";
+import { optional } from "../pairing/requests.ts";
+import { surfaceApprovalScopes } from "../pairing/scopes.ts";
+import type {
+  ApprovedSurface,
+  NodeSummary,
+  PairedDevice,
+  PendingDevice,
+  PendingSurface,
+  TokenSummary,
+} from "../protocol/methods.ts";
+import type { Session } from "./session.ts";
+
+export function pendingSummary(request: DeviceRequestRecord): PendingDevice {
+  const { createdAtMs: _createdAtMs, resolution: _resolution, ...shown } = request;
+  return { ...shown, roles: [request.role], silent: false };
+}
+
+export function deviceSummary(device: DeviceRecord, connected: boolean): PairedDevice {
+  const { tokens, surface: _surface, ...shown } = device;
+  return { ...shown, role: device.roles[0] ?? "operator", connected, tokens: Object.values(tokens).map(tokenSummary) };
+}
+
+function tokenSummary({ hash: _hash, salt: _salt, ...shown }: TokenRecord): TokenSummary {
+  return shown;
+}
+
+export function surfaceSummary(request: SurfaceRequestRecord): PendingSurface {
+  const { resolution: _resolution, ...shown } = request;
+  return { ...shown, requiredApproveScopes: surfaceApprovalScopes(request.commands) };
+}
+
+/** The name that people use for a device: an operator's label before its own. */
+export function nameOf(device: DeviceRecord): string | undefined {
+  return device.operatorLabel ?? device.displayName;
+}
+
+export function approvedSurface(device: DeviceRecord): ApprovedSurface | undefined {
+  const { surface } = device;
+  if (surface === undefined) return undefined;
+  return {
+    nodeId: device.deviceId,
+    ...optional("displayName", nameOf(device)),
+    ...optional("platform", device.platform),
+    caps: surface.caps,
+    commands: surface.commands,
+    createdAtMs: surface.createdAtMs,
+    approvedAtMs: surface.approvedAtMs,
+  };
+}
+
+/** A node as it is now: what it says of itself while it is connected, what was last known when it is not. */
+export function nodeSummary(device: DeviceRecord, session: Session | undefined, hasOpenRequest: boolean): NodeSummary {
+  const live = session?.facts;
+  const declared = live?.declared ?? device.surface ?? { caps: [], commands: [] };
+  return {
+    nodeId: device.deviceId,
+    ...optional("displayName", nameOf(device)),
+    ...optional("platform", live?.platform ?? device.platform),
+    ...optional("deviceFamily", live?.deviceFamily ?? device.deviceFamily),
+    ...optional("version", live?.clientVersion),
+    clientId: live?.clientId ?? device.clientId,
+    clientMode: live?.clientMode ?? device.clientMode,
+    ...optional("remoteIp", live?.peer.address ?? device.remoteIp),
+    ...optional("modelIdentifier", live?.modelIdentifier),
+    ...optional("pathEnv", live?.pathEnv),
+    caps: declared.caps,
+    commands: effectiveCommands(declared, device.surface),
+    ...optional("permissions", declared.permissions),
+    ...optional("connectedAtMs", live?.connectedAtMs),
+    ...optional("lastConnectedAtMs", live?.connectedAtMs ?? device.lastSeenAtMs),
+    ...optional("lastSeenAtMs", device.lastSeenAtMs),
+    approvedAtMs: device.approvedAtMs,
+    approvalState: hasOpenRequest ? "pending" : device.surface === undefined ? "unapproved" : "approved",
+    paired: device.roles.includes("node"),
+    connected: session !== undefined,
+  };
+}

@@ -1,0 +1,179 @@
+/** What a gateway remembers, in memory for every frame and in the store for every restart. */
+import type { LogFields, Runtime } from "../runtime.ts";
+import type { DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord } from "../pairing/records.ts";
+import type { RecordStore, RecordTransaction } from "../store/record-store.ts";
+
+interface Rows {
+  readonly devices: DeviceRecord;
+  readonly deviceRequests: DeviceRequestRecord;
+  readonly surfaceRequests: SurfaceRequestRecord;
+}
+type TableName = keyof Rows;
+const tableNames = ["devices", "deviceRequests", "surfaceRequests"] as const;
+
+/** One table inside a change: reads see what the change has written so far. */
+class Draft<Row> {
+  readonly changes = new Map<string, Row | undefined>();
+  readonly #rows: ReadonlyMap<string, Row>;
+
+  constructor(rows: ReadonlyMap<string, Row>) {
+    this.#rows = rows;
+  }
+
+  get(key: string): Row | undefined {
+    return this.changes.has(key) ? this.changes.get(key) : this.#rows.get(key);
+  }
+
+  all(): Row[] {
+    const kept = [...this.#rows].filter(([key]) => !this.changes.has(key)).map(([, row]) => row);
+    return [...kept, ...[...this.changes.values()].filter((row) => row !== undefined)];
+  }
+
+  put(key: string, row: Row): void {
+    this.changes.set(key, row);
+  }
+
+  delete(key: string): void {
+    this.changes.set(key, undefined);
+  }
+}
+
+/** A change in the making. It is pure: it reads, decides and writes drafts; the store makes them true or none of them. */
+export interface Change {
+  readonly devices: Draft<DeviceRecord>;
+  readonly deviceRequests: Draft<DeviceRequestRecord>;
+  readonly surfaceRequests: Draft<SurfaceRequestRecord>;
+  readonly nowMs: number;
+  /** One line that says who decided what about whom; it is kept with the change, or not at all. */
+  audit(entry: LogFields & { readonly action: string }): void;
+}
+
+/** The gateway's memory, equal to the store after every change, also after one that another process made. */
+export class Tables {
+  readonly #store: RecordStore;
+  readonly #runtime: Runtime;
+  #rows: { readonly [Name in TableName]: Map<string, Rows[Name]> } = emptyRows();
+  readonly #tokenHashes = new Set<string>();
+  #revision: number | undefined;
+  /** Changes and refreshes take turns: a change must see what the one before it left in memory. */
+  #lastChange: Promise<unknown> = Promise.resolve();
+
+  private constructor(store: RecordStore, runtime: Runtime) {
+    this.#store = store;
+    this.#runtime = runtime;
+  }
+
+  /** Reads everything that the store holds. */
+  static async open(store: RecordStore, runtime: Runtime): Promise<Tables> {
+    const tables = new Tables(store, runtime);
+    await tables.refresh();
+    return tables;
+  }
+
+  get devices(): ReadonlyMap<string, DeviceRecord> {
+    return this.#rows.devices;
+  }
+
+  get deviceRequests(): ReadonlyMap<string, DeviceRequestRecord> {
+    return this.#rows.deviceRequests;
+  }
+
+  get surfaceRequests(): ReadonlyMap<string, SurfaceRequestRecord> {
+    return this.#rows.surfaceRequests;
+  }
+
+  /** True when a live device token has this hash: what the HTTP upgrade may ask before it knows the device. */
+  hasTokenHash(hash: string): boolean {
+    return this.#tokenHashes.has(hash);
+  }
+
+  /** Takes over what other processes have written. Returns whether there was anything. */
+  refresh(): Promise<boolean> {
+    const turn = this.#lastChange.then(() => this.#catchUp(this.#store));
+    this.#lastChange = turn.catch(() => {});
+    return turn;
+  }
+
+  /**
+   * Runs `change` on the current state and makes its drafts durable: when this resolves they survive `kill -9`, when it rejects
+   * nothing has changed. Changes run one after the other.
+   */
+  change<Result>(change: (draft: Change) => Result): Promise<Result> {
+    const turn = this.#lastChange.then(() => this.#changeNow(change));
+    this.#lastChange = turn.catch(() => {});
+    return turn;
+  }
+
+  async close(): Promise<void> {
+    await this.#lastChange;
+    await this.#store.close();
+  }
+
+  async #changeNow<Result>(change: (draft: Change) => Result): Promise<Result> {
+    const { result, drafts } = await this.#store.update(async (transaction) => {
+      await this.#catchUp(transaction);
+      const audited: LogFields[] = [];
+      const drafts = {
+        devices: new Draft(this.#rows.devices),
+        deviceRequests: new Draft(this.#rows.deviceRequests),
+        surfaceRequests: new Draft(this.#rows.surfaceRequests),
+      };
+      const nowMs = this.#runtime.now();
+      const result = change({ ...drafts, nowMs, audit: (entry) => void audited.push({ atMs: nowMs, ...entry }) });
+      for (const name of tableNames) await write(transaction, name, drafts[name].changes);
+      for (const entry of audited) await transaction.append("audit", entry);
+      return { result, drafts };
+    });
+    for (const id of drafts.devices.changes.keys()) this.#forgetTokens(this.#rows.devices.get(id));
+    for (const name of tableNames) applyTo<unknown>(this.#rows[name], drafts[name].changes);
+    for (const id of drafts.devices.changes.keys()) this.#rememberTokens(this.#rows.devices.get(id));
+    return result;
+  }
+
+  /** Makes memory equal to the store when another process has written since. */
+  async #catchUp(source: Pick<RecordStore, "revision" | "all">): Promise<boolean> {
+    const revision = await source.revision();
+    if (revision === this.#revision) return false;
+    this.#rows = {
+      devices: await source.all<DeviceRecord>("devices"),
+      deviceRequests: await source.all<DeviceRequestRecord>("deviceRequests"),
+      surfaceRequests: await source.all<SurfaceRequestRecord>("surfaceRequests"),
+    };
+    this.#revision = revision;
+    this.#tokenHashes.clear();
+    for (const device of this.#rows.devices.values()) this.#rememberTokens(device);
+    return true;
+  }
+
+  #rememberTokens(device: DeviceRecord | undefined): void {
+    for (const token of Object.values(device?.tokens ?? {})) {
+      if (token.revokedAtMs === undefined) this.#tokenHashes.add(token.hash);
+    }
+  }
+
+  #forgetTokens(device: DeviceRecord | undefined): void {
+    for (const token of Object.values(device?.tokens ?? {})) this.#tokenHashes.delete(token.hash);
+  }
+}
+
+function emptyRows(): { readonly [Name in TableName]: Map<string, Rows[Name]> } {
+  return { devices: new Map(), deviceRequests: new Map(), surfaceRequests: new Map() };
+}
+
+function applyTo<Row>(rows: Map<string, Row>, changes: ReadonlyMap<string, Row | undefined>): void {
+  for (const [key, row] of changes) {
+    if (row === undefined) rows.delete(key);
+    else rows.set(key, row);
+  }
+}
+
+async function write(
+  transaction: RecordTransaction,
+  table: TableName,
+  changes: ReadonlyMap<string, unknown>,
+): Promise<void> {
+  for (const [key, row] of changes) {
+    if (row === undefined) await transaction.delete(table, key);
+    else await transaction.put(table, key, row);
+  }
+}

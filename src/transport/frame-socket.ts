@@ -1,0 +1,92 @@
+/** A WebSocket as both ends of ours use it: text in, text out, pings, and an end that always comes. */
+import type { RawData, WebSocket } from "ws";
+import { closeReason } from "../protocol/close.ts";
+import { maxBufferedBytes } from "../protocol/limits.ts";
+
+export interface CloseInfo {
+  /** The close frame's code; 1006 when the connection broke without one, 1005 for a close frame without a code. */
+  readonly code: number;
+  readonly reason: string;
+  /** What broke the connection, when it was not a close frame. */
+  readonly cause?: unknown;
+}
+
+/** What the owner of a socket wants to hear. `closed` comes exactly once, and last. */
+export interface FrameSocketListener {
+  text(text: string): void;
+  binary?(): void;
+  /** Any sign of life: a message, a ping or a pong. */
+  alive?(): void;
+  closed(info: CloseInfo): void;
+}
+
+/** Milliseconds that the other side has to answer a close frame before its connection is dropped. */
+const closeGraceMs = 2000;
+
+export class FrameSocket {
+  readonly #socket: WebSocket;
+  #grace: NodeJS.Timeout | undefined;
+
+  constructor(socket: WebSocket, listener: FrameSocketListener) {
+    this.#socket = socket;
+    let cause: unknown;
+    socket.on("message", (data: RawData, isBinary: boolean) => {
+      listener.alive?.();
+      if (isBinary) listener.binary?.();
+      else listener.text(asText(data));
+    });
+    if (listener.alive !== undefined) {
+      socket.on("ping", () => listener.alive?.());
+      socket.on("pong", () => listener.alive?.());
+    }
+    socket.on("error", (error) => {
+      cause = error;
+    });
+    socket.on("close", (code, reason) => {
+      clearTimeout(this.#grace);
+      listener.closed({ code, reason: reason.toString(), ...(cause === undefined ? {} : { cause }) });
+    });
+  }
+
+  /** True while messages can be sent. */
+  get isOpen(): boolean {
+    return this.#socket.readyState === this.#socket.OPEN;
+  }
+
+  /** Bytes that were sent but have not left this process yet. */
+  get bufferedBytes(): number {
+    return this.#socket.bufferedAmount;
+  }
+
+  /** Sends one message; a peer too slow to take it is closed with 1008. Returns false when nothing was sent. */
+  send(text: string): boolean {
+    if (!this.isOpen) return false;
+    if (this.#socket.bufferedAmount > maxBufferedBytes) {
+      this.close(1008, "slow consumer");
+      return false;
+    }
+    this.#socket.send(text);
+    return true;
+  }
+
+  ping(): void {
+    if (this.isOpen) this.#socket.ping();
+  }
+
+  /** Sends a close frame, waits for its echo, and drops the connection when none comes. */
+  close(code: number, reason: string): void {
+    if (this.#socket.readyState === this.#socket.CLOSED) return;
+    this.#socket.close(code, closeReason(reason));
+    this.#grace ??= setTimeout(() => this.#socket.terminate(), closeGraceMs);
+  }
+
+  /** Drops the connection at once, without a close frame. */
+  terminate(): void {
+    this.#socket.terminate();
+  }
+}
+
+function asText(data: RawData): string {
+  if (Buffer.isBuffer(data)) return data.toString("utf8");
+  return Array.isArray(data) ? Buffer.concat(data).toString("utf8") : Buffer.from(data).toString("utf8");
+}
