@@ -332,7 +332,8 @@ export class Enrolment {
     const payload = { requestId, nodeId, decision, ts: this.#runtime.now() };
     this.#runtime.log("info", `command surface ${decision}`, { device: nodeId, request: requestId });
     this.#sessions.tellOperators("operator.pairing", "node.pair.resolved", payload);
-    this.#sessions.node(nodeId)?.event("node.pair.resolved", { ...payload, ...optional("reason", reason) });
+    const more = decision === "approved" ? { commands: request.commands } : optional("reason", reason);
+    this.#sessions.node(nodeId)?.event("node.pair.resolved", { ...payload, ...more });
   }
 
   #log(message: string, request: DeviceRequestRecord, more: Readonly<Record<string, string>> = {}): void {

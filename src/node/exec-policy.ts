@@ -135,30 +135,25 @@ function matchesSequence(
 
 /**
  * No such list is ever complete. It holds what loaders, shells, interpreters, version control and build tools are known
- * to obey, by name, by family, and by the endings under which programs look for code, options and helper programs.
+ * to obey, by name, by family, and by the endings under which programs look for code, options and other programs.
  */
-const refusedNames = new Set([
-  "BASHOPTS",
-  "COMSPEC",
-  "DISPLAY",
-  "ENV",
-  "GLIBC_TUNABLES",
-  "IFS",
-  "LESSCLOSE",
-  "LESSOPEN",
-  "PATHEXT",
-  "PROMPT_COMMAND",
-  "PS4",
-  "SHELLOPTS",
-  "SYSTEMROOT",
-  "TERMCAP",
-  "TERMINFO",
-  "TERMINFO_DIRS",
-  "TMPDIR",
-  "USERPROFILE",
-  "ZDOTDIR",
-]);
-const refusedPrefix =
-  /^(?:_RLD|ANSIBLE_|AWS_|BASH_|BUNDLE_|CARGO_|CF_ACCESS_|CLASSPATH|CMAKE_|COR_|CORECLR_|CURL_|DOCKER_|DOTNET_|DYLD_|GCC_|GCONV_|GEM_|GIT_|GO|GRADLE_|JAVA_|JDK_|KUBE|LD_|LUA_|MAKE|MALLOC_|MAVEN_|NODE_|NPM_|OPENCLAW_|OPENSSL_|PERL|PHP|PIP_|PYTHON|R_|RUBY|RUST|SSH_|SSL_|SUDO_|UV_|XDG_|YARN_|_JAVA_)/u;
-const refusedSuffix =
-  /(?:PATH|HOME|OPTIONS|OPTS?|FLAGS|COMMAND|CMD|EDITOR|VISUAL|PAGER|BROWSER|SHELL|PRELOAD|STARTUP|ASKPASS|RC|INIT|CONFIG)$/u;
+const refusedNames = new Set(
+  `AR AS BASHOPTS CC COMSPEC CPP CXX DISPLAY ENV GLIBC_TUNABLES IFS LD PATHEXT PROMPT_COMMAND PS4 SHELLOPTS SYSTEMROOT
+  TERMCAP TERMINFO TERMINFO_DIRS TMPDIR USERPROFILE ZDOTDIR`.split(/\s+/u),
+);
+const refusedPrefix = startsWithOneOf(
+  `ANSIBLE_ AWS_ BASH_ BUNDLE_ CARGO_ CF_ACCESS_ CLASSPATH CMAKE_ COR_ CORECLR_ CURL_ DOCKER_ DOTNET_ DYLD_ GCC_ GCONV_ GEM_
+  GIT_ GO GRADLE_ GTK_ JAVA_ JDK_ KUBE LD_ LESS LUA_ MAKE MALLOC_ MAVEN_ NODE_ NPM_ OPENCLAW_ OPENSSL_ PERL PHP PIP_ PYTHON
+  QT_ RUBY RUST R_ SSH_ SSL_ SUDO_ TF_ UV_ XDG_ YARN_ _JAVA_ _RLD`,
+);
+const refusedSuffix = endsWithOneOf(
+  `ARGS ASKPASS BROWSER CMD COMMAND CONFIG EDITOR FLAGS HOME INIT OPT OPTIONS OPTS PAGER PATH PRELOAD RC RSH SHELL STARTUP VISUAL`,
+);
+
+function startsWithOneOf(words: string): RegExp {
+  return new RegExp(`^(?:${words.split(/\s+/u).join("|")})`, "u");
+}
+
+function endsWithOneOf(words: string): RegExp {
+  return new RegExp(`(?:${words.split(/\s+/u).join("|")})$`, "u");
+}

@@ -1,0 +1,239 @@
+/** One attempt at one gateway: dial, challenge, sign, connect, hello-ok. What to do when it fails is decided in `outcome.ts`. */
+import { OpenClawError } from "../errors.ts";
+import type { DeviceIdentity } from "../identity/device-identity.ts";
+import { signPayload } from "../identity/signature.ts";
+import { closeCodes } from "../protocol/close.ts";
+import { decodeFrame, encodeFrame, type EventFrame, type ResponseFrame } from "../protocol/frame.ts";
+import { type Challenge, type HelloOk, readChallenge, readHelloOk } from "../protocol/handshake.ts";
+import { signedToken } from "../protocol/signed-payload.ts";
+import { protocolRange, type Role } from "../protocol/vocabulary.ts";
+import { fromWireError } from "../protocol/wire-error.ts";
+import { type Runtime, systemRuntime } from "../runtime.ts";
+import type { Secret } from "../secret.ts";
+import { dial } from "../transport/dial.ts";
+import type { CloseInfo } from "../transport/frame-socket.ts";
+import { GatewaySession } from "./gateway-session.ts";
+
+export interface GatewayAddress {
+  /** `ws(s)://host:port/path`. */
+  readonly url: string;
+  readonly headers?: readonly (readonly [name: string, value: Secret])[] | undefined;
+  readonly tlsFingerprint?: string | undefined;
+  /** False leaves `Authorization` off the upgrade, for edges that use the header themselves. */
+  readonly sendAuthHeader?: boolean | undefined;
+}
+
+/** The one credential of an attempt. */
+export interface Credential {
+  readonly kind: "token" | "password" | "deviceToken";
+  readonly secret: Secret;
+}
+
+export interface ClientDescription {
+  readonly id: string;
+  readonly mode: string;
+  readonly version: string;
+  readonly platform: string;
+  readonly deviceFamily?: string | undefined;
+  readonly displayName?: string | undefined;
+  readonly instanceId?: string | undefined;
+}
+
+export interface ConnectOptions {
+  readonly gateway: GatewayAddress;
+  readonly client: ClientDescription;
+  readonly role: Role;
+  readonly scopes: readonly string[];
+  readonly caps?: readonly string[];
+  readonly commands?: readonly string[];
+  readonly pathEnv?: string | undefined;
+  /** The key to sign with; without one the connection has no device. */
+  readonly identity?: DeviceIdentity | undefined;
+  readonly credential?: Credential | undefined;
+  /** Milliseconds for the whole attempt, dial to hello-ok. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly runtime?: Runtime;
+  /** Every event of the session, from the first one after hello-ok. */
+  readonly onEvent?: ((event: EventFrame) => void) | undefined;
+}
+
+/** Connects once. Fails with what the refusal means (`errors.ts`); `details` hold what the gateway said. */
+export async function connectGateway(options: ConnectOptions): Promise<GatewaySession> {
+  const runtime = options.runtime ?? systemRuntime;
+  const deadline = AbortSignal.timeout(options.timeoutMs);
+  const signal = options.signal === undefined ? deadline : AbortSignal.any([options.signal, deadline]);
+  const inbox = new HandshakeInbox();
+  const socket = await dial(
+    {
+      url: options.gateway.url,
+      bearer: options.gateway.sendAuthHeader === false ? undefined : options.credential?.secret,
+      ...(options.gateway.headers === undefined ? {} : { headers: options.gateway.headers }),
+      tlsFingerprint: options.gateway.tlsFingerprint,
+      timeoutMs: options.timeoutMs,
+      signal: options.signal,
+    },
+    inbox,
+  );
+  const stop = () => socket.terminate();
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    const challenge = await inbox.challenge();
+    socket.send(encodeFrame({ type: "req", id: connectId, method: "connect", params: connectParams(options, challenge, runtime) }));
+    const hello = readHello(await inbox.response(), options.gateway.url);
+    signal.removeEventListener("abort", stop);
+    return new GatewaySession({ socket, hello, runtime, onEvent: options.onEvent, url: options.gateway.url }, inbox);
+  } catch (error) {
+    signal.removeEventListener("abort", stop);
+    socket.close(closeCodes.policy, "connect failed");
+    if (options.signal?.aborted === true) throw options.signal.reason;
+    if (deadline.aborted) throw noHello(options);
+    throw error;
+  }
+}
+
+const connectId = "connect";
+
+/** What comes in before there is a session: the challenge, then the response to connect. Later messages go to the session. */
+export class HandshakeInbox {
+  readonly #challenge = Promise.withResolvers<Challenge>();
+  readonly #response = Promise.withResolvers<ResponseFrame>();
+  #forward: { text(text: string): void; alive(): void; closed(info: CloseInfo): void } | undefined;
+  #late: string[] = [];
+  #closed: CloseInfo | undefined;
+
+  constructor() {
+    // Nobody may be waiting when the connection breaks; the failure is told to whoever asks next.
+    this.#challenge.promise.catch(() => {});
+    this.#response.promise.catch(() => {});
+  }
+
+  challenge(): Promise<Challenge> {
+    return this.#challenge.promise;
+  }
+
+  response(): Promise<ResponseFrame> {
+    return this.#response.promise;
+  }
+
+  /** Hands over what came behind hello-ok, and everything from now on. */
+  handOver(receiver: { text(text: string): void; alive(): void; closed(info: CloseInfo): void }): void {
+    this.#forward = receiver;
+    for (const text of this.#late.splice(0)) receiver.text(text);
+    if (this.#closed !== undefined) receiver.closed(this.#closed);
+  }
+
+  text(text: string): void {
+    if (this.#forward !== undefined) return this.#forward.text(text);
+    try {
+      const frame = decodeFrame(text);
+      if (frame.type === "event" && frame.event === "connect.challenge") {
+        const challenge = readChallenge(frame.payload);
+        if (challenge !== undefined) this.#challenge.resolve(challenge);
+      } else if (frame.type === "res" && frame.id === connectId) {
+        this.#response.resolve(frame);
+      } else {
+        this.#late.push(text);
+      }
+    } catch (error) {
+      this.#fail(new OpenClawError("not-a-gateway", "what answers there does not speak the gateway protocol", { cause: error }));
+    }
+    return undefined;
+  }
+
+  alive(): void {
+    this.#forward?.alive();
+  }
+
+  closed(info: CloseInfo): void {
+    this.#closed = info;
+    if (this.#forward !== undefined) return this.#forward.closed(info);
+    this.#fail(closedEarly(info));
+    return undefined;
+  }
+
+  #fail(error: OpenClawError): void {
+    this.#challenge.reject(error);
+    this.#response.reject(error);
+  }
+}
+
+function connectParams(options: ConnectOptions, challenge: Challenge, runtime: Runtime): Record<string, unknown> {
+  const { client, role, scopes, identity, credential } = options;
+  const auth = credential === undefined ? undefined : { [credential.kind]: credential.secret.reveal() };
+  const signedAt = challenge.ts ?? runtime.now(); // the gateway's own clock, so that ours may be wrong
+  const signed = {
+    clientId: client.id,
+    clientMode: client.mode,
+    role,
+    scopes,
+    signedAt,
+    token: signedToken(auth ?? {}),
+    nonce: challenge.nonce,
+    platform: client.platform,
+    deviceFamily: client.deviceFamily,
+  };
+  return withoutUndefined({
+    minProtocol: protocolRange.min,
+    maxProtocol: protocolRange.max,
+    client: withoutUndefined({ ...client }),
+    role,
+    scopes,
+    caps: options.caps ?? [],
+    commands: options.commands,
+    pathEnv: options.pathEnv,
+    auth,
+    device:
+      identity === undefined
+        ? undefined
+        : {
+            id: identity.deviceId,
+            publicKey: identity.publicKey,
+            signature: signPayload(identity, signed),
+            signedAt,
+            nonce: challenge.nonce,
+          },
+  });
+}
+
+/** Empty optional fields are invalid on the wire: they are left out. */
+function withoutUndefined(value: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined && field !== ""));
+}
+
+function readHello(response: ResponseFrame, url: string): HelloOk {
+  if (!response.ok) {
+    throw fromWireError(response.error ?? { code: "UNAVAILABLE", message: "no reason given" }, `the gateway at ${url} refused the connection`);
+  }
+  const read = readHelloOk(response.payload);
+  if ("hello" in read) return read.hello;
+  throw new OpenClawError("protocol", `the gateway at ${url} sent a hello-ok that cannot be read: ${read.problem}`);
+}
+
+/** The connection ended before hello-ok, and without an error frame that would say why. */
+function closedEarly({ code, reason, cause }: CloseInfo): OpenClawError {
+  const details = { closeCode: code, closeReason: reason };
+  switch (code) {
+    case closeCodes.tryAgainLater:
+    case closeCodes.serviceRestart:
+      return new OpenClawError("starting", `the gateway is restarting (${reason || code})`, { details });
+    case closeCodes.protocolMismatch:
+      return new OpenClawError("incompatible", "the gateway speaks another version of the protocol", { details });
+    case closeCodes.policy:
+      return new OpenClawError("unauthorized", `the gateway closed the connection: ${reason || "no reason given"}`, { details });
+    default:
+      return new OpenClawError("unreachable", `the connection ended before the gateway said hello (close code ${code})`, {
+        hint: "if it goes through a tunnel, check that the gateway behind the tunnel runs",
+        details,
+        cause,
+      });
+  }
+}
+
+function noHello({ gateway, timeoutMs }: ConnectOptions): OpenClawError {
+  return new OpenClawError("timeout", `${gateway.url} did not finish the handshake within ${timeoutMs} ms`, {
+    hint: "something listens there but does not answer like a gateway; check the port",
+    details: { timeoutMs },
+  });
+}
+

@@ -1,0 +1,127 @@
+/** An authenticated connection: typed calls, events, a watchdog, and an end that says why. */
+import { isFailure, OpenClawError } from "../errors.ts";
+import { closeCodes } from "../protocol/close.ts";
+import { decodeFrame, type EventFrame } from "../protocol/frame.ts";
+import type { HelloOk } from "../protocol/handshake.ts";
+import type { Method, MethodParams, MethodResults } from "../protocol/methods.ts";
+import type { Runtime } from "../runtime.ts";
+import { Calls } from "../transport/calls.ts";
+import type { CloseInfo, FrameSocket } from "../transport/frame-socket.ts";
+import type { HandshakeInbox } from "./connect-gateway.ts";
+
+export interface CallOptions {
+  /** Milliseconds to wait for the response; 10 s unless told otherwise. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface SessionParts {
+  readonly socket: FrameSocket;
+  readonly hello: HelloOk;
+  readonly runtime: Runtime;
+  readonly onEvent: ((event: EventFrame) => void) | undefined;
+  readonly url: string;
+}
+
+/** Silence after which we ask for a sign of life, and how long it may take to come. */
+const quietMs = 15_000;
+const pongDeadlineMs = 10_000;
+const watchMs = 2_500;
+const defaultCallMs = 10_000;
+
+export class GatewaySession implements AsyncDisposable {
+  readonly hello: HelloOk;
+  readonly url: string;
+  /** Resolves when the connection is over, whatever ended it. Never rejects. */
+  readonly closed: Promise<CloseInfo>;
+  readonly #socket: FrameSocket;
+  readonly #runtime: Runtime;
+  readonly #calls: Calls;
+  readonly #onEvent: ((event: EventFrame) => void) | undefined;
+  readonly #stopWatching: () => void;
+  #heardAtMs: number;
+  #pingedAtMs: number | undefined;
+
+  constructor({ socket, hello, runtime, onEvent, url }: SessionParts, inbox: HandshakeInbox) {
+    this.hello = hello;
+    this.url = url;
+    this.#socket = socket;
+    this.#runtime = runtime;
+    this.#onEvent = onEvent;
+    this.#calls = new Calls((text) => socket.send(text));
+    this.#heardAtMs = runtime.now();
+    const timer = setInterval(() => this.#watch(), watchMs).unref();
+    this.#stopWatching = () => clearInterval(timer);
+    const { promise, resolve } = Promise.withResolvers<CloseInfo>();
+    this.closed = promise;
+    inbox.handOver({
+      text: (text) => this.#hear(text),
+      alive: () => this.#alive(),
+      closed: (info) => {
+        this.#stopWatching();
+        this.#calls.failAll(connectionLost(info));
+        resolve(info);
+      },
+    });
+  }
+
+  /** Calls a method of the table. Fails with what the gateway's refusal means. */
+  call<M extends Method>(method: M, params: MethodParams<M>, options: CallOptions = {}): Promise<MethodResults[M]> {
+    // The gateway's side of the same table produces this shape; real gateways send a superset of it.
+    return this.request(method, params, options) as Promise<MethodResults[M]>;
+  }
+
+  /** Calls any method, known to us or not. */
+  request(method: string, params: unknown, { timeoutMs = defaultCallMs, signal }: CallOptions = {}): Promise<unknown> {
+    return this.#calls.call(method, params, timeoutMs, signal);
+  }
+
+  /** Says goodbye and resolves when the connection is gone. */
+  async close(code: number = closeCodes.normal, reason = ""): Promise<void> {
+    this.#socket.close(code, reason);
+    await this.closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #hear(text: string): void {
+    this.#alive();
+    try {
+      const frame = decodeFrame(text);
+      if (frame.type === "res") this.#calls.settle(frame);
+      else if (frame.type === "event") this.#onEvent?.(frame);
+    } catch (error) {
+      // One frame that we cannot read is no reason to lose the connection.
+      this.#runtime.log("warn", "unreadable frame", { error: isFailure(error) ? error.message : String(error) });
+    }
+  }
+
+  #alive(): void {
+    this.#heardAtMs = this.#runtime.now();
+    this.#pingedAtMs = undefined;
+  }
+
+  /**
+   * A connection whose other end is gone (half open, or the machine slept) shows only as silence. Ask first, then give up: after a
+   * sleep the connection may be fine.
+   */
+  #watch(): void {
+    const nowMs = this.#runtime.now();
+    if (this.#pingedAtMs !== undefined) {
+      if (nowMs - this.#pingedAtMs < pongDeadlineMs) return;
+      this.#socket.close(closeCodes.tickTimeout, "tick timeout");
+      this.#socket.terminate();
+    } else if (nowMs - this.#heardAtMs >= quietMs) {
+      this.#pingedAtMs = nowMs;
+      this.#socket.ping();
+    }
+  }
+}
+
+function connectionLost({ code, reason }: CloseInfo): OpenClawError {
+  return new OpenClawError("unreachable", `the connection to the gateway ended (close code ${code}${reason === "" ? "" : `, ${reason}`})`, {
+    details: { closeCode: code, closeReason: reason },
+  });
+}

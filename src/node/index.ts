@@ -1,0 +1,336 @@
+/** createNodeHost: keeps one session with a gateway for as long as it may, and serves the invokes that come through it. */
+import { type ClientDescription, type GatewayAddress } from "../client/connect-gateway.ts";
+import type { GatewaySession } from "../client/gateway-session.ts";
+import { openSession, type SessionOptions, type TokenMemory } from "../client/open-session.ts";
+import { isRejection, outcomeOf, outcomeOfClose } from "../client/outcome.ts";
+import { isFailure, OpenClawError } from "../errors.ts";
+import { type DeviceIdentity, fingerprint } from "../identity/device-identity.ts";
+import { closeCodes } from "../protocol/close.ts";
+import type { EventFrame } from "../protocol/frame.ts";
+import { isObject } from "../protocol/frame.ts";
+import { type Runtime, systemRuntime } from "../runtime.ts";
+import { reconnectBackoff, retryDelay } from "../transport/backoff.ts";
+import { version } from "../version.ts";
+import type { InvokeHandler } from "./handlers/index.ts";
+import { type InvokeReport, InvokeServer } from "./serve.ts";
+import { describePlatform } from "./platform.ts";
+
+/** What a node host tells about itself, as `node run --json` prints it. */
+export type NodeEvent =
+  | { readonly event: "connecting"; readonly url: string }
+  | {
+      readonly event: "pairing-required";
+      readonly requestId: string;
+      readonly deviceId: string;
+      readonly fingerprint: string;
+      readonly layer: "device" | "surface";
+      /** The command to paste on the gateway's host. */
+      readonly approve: string;
+    }
+  | {
+      readonly event: "ready";
+      readonly deviceId: string;
+      readonly connId: string;
+      readonly protocol: number;
+      readonly gatewayVersion: string;
+      readonly commands: readonly string[];
+    }
+  | ({ readonly event: "invoke" } & InvokeReport)
+  | { readonly event: "disconnected"; readonly code: number | string; readonly reason: string; readonly retryInMs: number }
+  | { readonly event: "stopped"; readonly reason: string };
+
+export interface NodeHostOptions {
+  readonly gateway: GatewayAddress;
+  readonly identity: DeviceIdentity;
+  readonly handlers: Readonly<Record<string, InvokeHandler>>;
+  readonly credentials?: Pick<SessionOptions, "explicit" | "configured">;
+  readonly memory?: TokenMemory | undefined;
+  readonly displayName?: string | undefined;
+  /** The node's own id for its instance, stable over restarts. */
+  readonly instanceId?: string | undefined;
+  readonly pathEnv?: string | undefined;
+  /** False ends the run at the first request for approval. */
+  readonly wait?: boolean;
+  /** Milliseconds to wait for approvals before the first `ready`; five minutes unless told otherwise. */
+  readonly approvalTimeoutMs?: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly runtime?: Runtime;
+  readonly onEvent?: (event: NodeEvent) => void;
+}
+
+/** Approvals are asked for again this often: soon enough for a person who watches, seldom enough for the gateway. */
+const approvalBackoff = { firstMs: 1000, capMs: 4000 };
+const connectTimeoutMs = 20_000;
+const defaultApprovalTimeoutMs = 5 * 60_000;
+
+/** Runs until the signal is aborted (then it resolves) or until something happened that no waiting can heal (then it rejects). */
+export async function runNode(options: NodeHostOptions): Promise<void> {
+  await new NodeHost(options).run();
+}
+
+class NodeHost {
+  readonly #options: NodeHostOptions;
+  readonly #runtime: Runtime;
+  readonly #signal: AbortSignal;
+  readonly #giveUpAtMs: number;
+  #failedAttempts = 0;
+  #approvalAttempts = 0;
+  #shownRequest: string | undefined;
+  #wasReady = false;
+
+  constructor(options: NodeHostOptions) {
+    this.#options = options;
+    this.#runtime = options.runtime ?? systemRuntime;
+    this.#signal = options.signal ?? new AbortController().signal;
+    this.#giveUpAtMs = this.#runtime.now() + (options.approvalTimeoutMs ?? defaultApprovalTimeoutMs);
+  }
+
+  async run(): Promise<void> {
+    try {
+      while (!this.#signal.aborted) await this.#connectionOnce();
+      this.#tell({ event: "stopped", reason: "asked to stop" });
+    } catch (error) {
+      if (this.#signal.aborted) return this.#tell({ event: "stopped", reason: "asked to stop" });
+      this.#tell({ event: "stopped", reason: error instanceof Error ? error.message : String(error) });
+      throw error;
+    }
+  }
+
+  /** One attempt and, if it succeeds, the whole session; then the wait that its end asks for. */
+  async #connectionOnce(): Promise<void> {
+    this.#tell({ event: "connecting", url: this.#options.gateway.url });
+    const inbox = new EventInbox();
+    let session: GatewaySession;
+    try {
+      session = await this.#open(inbox);
+    } catch (error) {
+      return this.#afterFailure(error);
+    }
+    this.#failedAttempts = 0;
+    this.#approvalAttempts = 0;
+    const { code, reason } = await this.#serve(session, inbox);
+    if (this.#signal.aborted) return undefined;
+    if (outcomeOfClose(code, reason).kind === "stop") {
+      throw new OpenClawError("conflict", "another connection took this node's place at the gateway", {
+        hint: "the same identity runs in another process; stop one of them, or give one its own state directory (--profile)",
+        details: { closeCode: code },
+      });
+    }
+    // A changed credential is answered by using the new one, at once; anything else may need a moment.
+    const backoff = code === closeCodes.credentialChanged ? { firstMs: 100, capMs: 100 } : reconnectBackoff;
+    return this.#pause(retryDelay(backoff, 0, this.#chance()), code, reason);
+  }
+
+  #open(inbox: EventInbox): Promise<GatewaySession> {
+    const { gateway, identity, credentials = {}, memory, handlers, pathEnv, displayName, instanceId } = this.#options;
+    const client: ClientDescription = {
+      id: "node-host",
+      mode: "node",
+      version,
+      ...describePlatform(process.platform),
+      displayName,
+      instanceId,
+    };
+    return openSession({
+      gateway,
+      client,
+      role: "node",
+      scopes: [],
+      caps: ["system"],
+      commands: Object.keys(handlers).toSorted(),
+      pathEnv,
+      identity,
+      ...credentials,
+      memory,
+      timeoutMs: connectTimeoutMs,
+      signal: this.#signal,
+      runtime: this.#runtime,
+      onEvent: (event) => inbox.push(event),
+    });
+  }
+
+  async #serve(session: GatewaySession, inbox: EventInbox): Promise<{ readonly code: number; readonly reason: string }> {
+    const server = new InvokeServer({
+      session,
+      handlers: this.#options.handlers,
+      runtime: this.#runtime,
+      report: (report) => this.#tell({ event: "invoke", ...report }),
+    });
+    const surface = new SurfaceWatch(session, Object.keys(this.#options.handlers));
+    const stop = () => void session.close(closeCodes.normal, "node stopped");
+    this.#signal.addEventListener("abort", stop, { once: true });
+    const failure = Promise.withResolvers<never>();
+    failure.promise.catch(() => {});
+    inbox.listen((event) => {
+      try {
+        server.hear(event);
+        if (surface.hear(event)) this.#tellSurface(session, surface);
+      } catch (error) {
+        failure.reject(error);
+      }
+    });
+    try {
+      this.#tellSurface(session, surface);
+      const giveUp = surface.isReady ? session.closed : this.#approvalDeadline(session, surface);
+      return await Promise.race([session.closed, failure.promise, giveUp]);
+    } catch (error) {
+      await session.close();
+      throw error;
+    } finally {
+      this.#signal.removeEventListener("abort", stop);
+      server.stop();
+    }
+  }
+
+  #tellSurface(session: GatewaySession, surface: SurfaceWatch): void {
+    const { deviceId } = this.#options.identity;
+    if (surface.rejection !== undefined) {
+      throw new OpenClawError("pairing-rejected", `the command list of this node was rejected${surface.rejection}`, {
+        hint: "ask the gateway's owner; then start this node again to make a new request",
+      });
+    }
+    if (surface.requestId !== undefined) this.#mustWait(surface.requestId, "surface", `openclaw nodes approve ${surface.requestId}`);
+    if (!surface.isReady) return;
+    const { protocol, server } = session.hello;
+    this.#wasReady = true;
+    const { connId, version: gatewayVersion } = server;
+    this.#tell({ event: "ready", deviceId, connId, protocol, gatewayVersion, commands: surface.commands });
+  }
+
+  /** Rejects when the command list was not approved in time. Never resolves. */
+  async #approvalDeadline(session: GatewaySession, surface: SurfaceWatch): Promise<never> {
+    const left = Math.max(0, this.#giveUpAtMs - this.#runtime.now());
+    const { promise, reject } = Promise.withResolvers<never>();
+    const cancel = this.#runtime.after(left, () => {
+      if (!surface.isReady) reject(notApprovedInTime(surface.requestId, "surface"));
+    });
+    void session.closed.then(cancel);
+    return promise;
+  }
+
+  async #afterFailure(error: unknown): Promise<void> {
+    if (this.#signal.aborted) return;
+    const outcome = outcomeOf(error);
+    if (!isFailure(error) || outcome.kind === "stop") throw finalFailure(error);
+    if (outcome.kind === "wait") {
+      if (this.#wasReady && typeof error.details?.["revokedAtMs"] === "number") throw revoked(error);
+      this.#waitForApproval(error);
+      await this.#runtime.sleep(retryDelay(approvalBackoff, this.#approvalAttempts++, this.#chance()), this.#signal);
+      return;
+    }
+    const delay = outcome.afterMs ?? retryDelay(reconnectBackoff, this.#failedAttempts++, this.#chance());
+    await this.#pause(delay, error.code, error.message);
+  }
+
+  #waitForApproval(error: OpenClawError): void {
+    const requestId = String(error.details?.["requestId"] ?? "");
+    this.#mustWait(requestId, "device", `openclaw devices approve ${requestId}`);
+    if (this.#runtime.now() >= this.#giveUpAtMs) throw notApprovedInTime(requestId, "device");
+  }
+
+  /** Shows a request once. With `wait` off the first one is the end. */
+  #mustWait(requestId: string, layer: "device" | "surface", approve: string): void {
+    if (requestId !== this.#shownRequest) {
+      this.#shownRequest = requestId;
+      const { deviceId } = this.#options.identity;
+      this.#tell({ event: "pairing-required", requestId, deviceId, fingerprint: fingerprint(deviceId), layer, approve });
+    }
+    if (this.#options.wait !== false) return;
+    throw new OpenClawError(
+      layer === "device" ? "pairing-required" : "surface-approval-required",
+      layer === "device" ? "this device waits for approval" : "this node's command list waits for approval",
+      { hint: `on the gateway's host: ${approve}`, fix: approve, details: { requestId, layer, deviceId: this.#options.identity.deviceId } },
+    );
+  }
+
+  async #pause(retryInMs: number, code: number | string, reason: string): Promise<void> {
+    this.#tell({ event: "disconnected", code, reason, retryInMs });
+    await this.#runtime.sleep(retryInMs, this.#signal);
+  }
+
+  #tell(event: NodeEvent): void {
+    this.#options.onEvent?.(event);
+  }
+
+  #chance(): number {
+    return Buffer.from(this.#runtime.random(4)).readUInt32BE() / 2 ** 32;
+  }
+}
+
+/** Events that arrive before anybody listens wait in order. */
+class EventInbox {
+  #early: EventFrame[] = [];
+  #listener: ((event: EventFrame) => void) | undefined;
+
+  push(event: EventFrame): void {
+    if (this.#listener === undefined) this.#early.push(event);
+    else this.#listener(event);
+  }
+
+  listen(listener: (event: EventFrame) => void): void {
+    this.#listener = listener;
+    for (const event of this.#early.splice(0)) listener(event);
+  }
+}
+
+/** Where the second approval stands: told in hello-ok by gateways of ours, by events afterwards. */
+class SurfaceWatch {
+  requestId: string | undefined;
+  commands: readonly string[];
+  /** Set when a person said no: `: reason`, or empty. */
+  rejection: string | undefined;
+  readonly #declared: readonly string[];
+
+  constructor({ hello }: GatewaySession, declared: readonly string[]) {
+    this.#declared = declared;
+    const state = isObject(hello.snapshot["node"]) ? hello.snapshot["node"] : {};
+    this.requestId = typeof state["requestId"] === "string" ? state["requestId"] : undefined;
+    const commands = state["commands"];
+    this.commands = Array.isArray(commands) ? commands.filter((command) => typeof command === "string") : declared;
+  }
+
+  /** True while the node can be asked something. */
+  get isReady(): boolean {
+    return this.requestId === undefined || this.commands.length > 0;
+  }
+
+  /** Takes an event in; true when it changed something. */
+  hear({ event, payload }: EventFrame): boolean {
+    if (event !== "node.pair.resolved" || !isObject(payload)) return false;
+    if (payload["decision"] === "approved") {
+      this.requestId = undefined;
+      this.commands = Array.isArray(payload["commands"]) ? payload["commands"].map(String) : this.#declared;
+      return true;
+    }
+    if (payload["decision"] !== "rejected" || payload["requestId"] !== this.requestId) return false;
+    this.rejection = typeof payload["reason"] === "string" ? `: ${payload["reason"]}` : "";
+    return true;
+  }
+}
+
+function notApprovedInTime(requestId: string | undefined, layer: "device" | "surface"): OpenClawError {
+  const approve = `openclaw ${layer === "device" ? "devices" : "nodes"} approve ${requestId ?? ""}`.trim();
+  return new OpenClawError("pairing-required", "nobody approved this node in time", {
+    hint: `approve it on the gateway's host (${approve}) and start it again, or wait longer with --approval-timeout`,
+    fix: approve,
+    details: { layer, ...(requestId === undefined ? {} : { requestId }) },
+  });
+}
+
+function revoked(error: OpenClawError): OpenClawError {
+  return new OpenClawError("device-token-mismatch", "the gateway revoked this device's node role", {
+    hint: "if that was not meant, start the node again and have it approved",
+    details: { ...error.details },
+    cause: error,
+  });
+}
+
+function finalFailure(error: unknown): unknown {
+  if (!isFailure(error, "pairing-required") || !isRejection(error)) return error;
+  const reason = error.details?.["rejectedReason"];
+  return new OpenClawError("pairing-rejected", `the gateway's owner rejected this device${typeof reason === "string" ? `: ${reason}` : ""}`, {
+    hint: "ask the gateway's owner; starting again makes a new request",
+    details: { ...error.details },
+    cause: error,
+  });
+}
