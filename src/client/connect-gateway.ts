@@ -1,5 +1,5 @@
 /** One attempt at one gateway: dial, challenge, sign, connect, hello-ok. What to do when it fails is decided in `outcome.ts`. */
-import { OpenClawError } from "../errors.ts";
+import { type FailureCode, isFailure, OpenClawError } from "../errors.ts";
 import type { DeviceIdentity } from "../identity/device-identity.ts";
 import { signPayload } from "../identity/signature.ts";
 import { closeCodes } from "../protocol/close.ts";
@@ -11,8 +11,8 @@ import { fromWireError } from "../protocol/wire-error.ts";
 import { type Runtime, systemRuntime } from "../runtime.ts";
 import type { Secret } from "../secret.ts";
 import { dial } from "../transport/dial.ts";
-import type { CloseInfo } from "../transport/frame-socket.ts";
-import { GatewaySession } from "./gateway-session.ts";
+import type { CloseInfo, FrameSocket } from "../transport/frame-socket.ts";
+import { GatewaySession, type Liveness } from "./gateway-session.ts";
 
 export interface GatewayAddress {
   /** `ws(s)://host:port/path`. */
@@ -54,6 +54,8 @@ export interface ConnectOptions {
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
   readonly runtime?: Runtime;
+  /** When silence counts as the connection's end; 15 s and 10 s unless told otherwise. */
+  readonly liveness?: Liveness | undefined;
   /** Every event of the session, from the first one after hello-ok. */
   readonly onEvent?: ((event: EventFrame) => void) | undefined;
 }
@@ -64,17 +66,7 @@ export async function connectGateway(options: ConnectOptions): Promise<GatewaySe
   const deadline = AbortSignal.timeout(options.timeoutMs);
   const signal = options.signal === undefined ? deadline : AbortSignal.any([options.signal, deadline]);
   const inbox = new HandshakeInbox();
-  const socket = await dial(
-    {
-      url: options.gateway.url,
-      bearer: options.gateway.sendAuthHeader === false ? undefined : options.credential?.secret,
-      ...(options.gateway.headers === undefined ? {} : { headers: options.gateway.headers }),
-      tlsFingerprint: options.gateway.tlsFingerprint,
-      timeoutMs: options.timeoutMs,
-      signal: options.signal,
-    },
-    inbox,
-  );
+  const socket = await dialGateway(options, inbox);
   const stop = () => socket.terminate();
   signal.addEventListener("abort", stop, { once: true });
   try {
@@ -82,7 +74,8 @@ export async function connectGateway(options: ConnectOptions): Promise<GatewaySe
     socket.send(encodeFrame({ type: "req", id: connectId, method: "connect", params: connectParams(options, challenge, runtime) }));
     const hello = readHello(await inbox.response(), options.gateway.url);
     signal.removeEventListener("abort", stop);
-    return new GatewaySession({ socket, hello, runtime, onEvent: options.onEvent, url: options.gateway.url }, inbox);
+    const { onEvent, liveness, gateway } = options;
+    return new GatewaySession({ socket, hello, runtime, onEvent, liveness, url: gateway.url }, inbox);
   } catch (error) {
     signal.removeEventListener("abort", stop);
     socket.close(closeCodes.policy, "connect failed");
@@ -91,6 +84,39 @@ export async function connectGateway(options: ConnectOptions): Promise<GatewaySe
     throw error;
   }
 }
+
+async function dialGateway({ gateway, credential, timeoutMs, signal }: ConnectOptions, inbox: HandshakeInbox): Promise<FrameSocket> {
+  const { url, headers = [], tlsFingerprint, sendAuthHeader } = gateway;
+  const bearer = sendAuthHeader === false ? undefined : credential?.secret;
+  try {
+    return await dial({ url, bearer, headers, tlsFingerprint, timeoutMs, signal }, inbox);
+  } catch (error) {
+    throw asCredentialFailure(error, credential);
+  }
+}
+
+/**
+ * A gateway of ours judges the credential on the upgrade already. Its refusal means what the refused connect would have meant; one
+ * without its codes is somebody else's, such as a proxy's, and says nothing about the gateway's tokens.
+ */
+function asCredentialFailure(error: unknown, credential: Credential | undefined): unknown {
+  if (!isFailure(error, "upgrade-refused")) return error;
+  const { message, hint, details } = error;
+  switch (details?.["code"]) {
+    case "authorization_missing":
+      return new OpenClawError("credential-missing", message, { hint, details, cause: error });
+    case "authorization_mismatch":
+      return new OpenClawError(mismatches[credential?.kind ?? "token"], message, { hint, details, cause: error });
+    default:
+      return error;
+  }
+}
+
+const mismatches = {
+  token: "token-mismatch",
+  password: "password-mismatch",
+  deviceToken: "device-token-mismatch",
+} as const satisfies Record<Credential["kind"], FailureCode>;
 
 const connectId = "connect";
 

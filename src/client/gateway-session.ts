@@ -20,13 +20,20 @@ interface SessionParts {
   readonly hello: HelloOk;
   readonly runtime: Runtime;
   readonly onEvent: ((event: EventFrame) => void) | undefined;
+  readonly liveness: Liveness | undefined;
   readonly url: string;
 }
 
-/** Silence after which we ask for a sign of life, and how long it may take to come. */
-const quietMs = 15_000;
-const pongDeadlineMs = 10_000;
-const watchMs = 2_500;
+/** When silence becomes the connection's end. */
+export interface Liveness {
+  /** Milliseconds of silence after which we ask for a sign of life. */
+  readonly quietMs: number;
+  /** Milliseconds that it may take to come. */
+  readonly pongDeadlineMs: number;
+}
+
+const defaultLiveness: Liveness = { quietMs: 15_000, pongDeadlineMs: 10_000 };
+const maxWatchMs = 2_500;
 const defaultCallMs = 10_000;
 
 export class GatewaySession implements AsyncDisposable {
@@ -38,11 +45,12 @@ export class GatewaySession implements AsyncDisposable {
   readonly #runtime: Runtime;
   readonly #calls: Calls;
   readonly #onEvent: ((event: EventFrame) => void) | undefined;
+  readonly #liveness: Liveness;
   readonly #stopWatching: () => void;
   #heardAtMs: number;
   #pingedAtMs: number | undefined;
 
-  constructor({ socket, hello, runtime, onEvent, url }: SessionParts, inbox: HandshakeInbox) {
+  constructor({ socket, hello, runtime, onEvent, liveness, url }: SessionParts, inbox: HandshakeInbox) {
     this.hello = hello;
     this.url = url;
     this.#socket = socket;
@@ -50,7 +58,8 @@ export class GatewaySession implements AsyncDisposable {
     this.#onEvent = onEvent;
     this.#calls = new Calls((text) => socket.send(text));
     this.#heardAtMs = runtime.now();
-    const timer = setInterval(() => this.#watch(), watchMs).unref();
+    this.#liveness = liveness ?? defaultLiveness;
+    const timer = setInterval(() => this.#watch(), Math.min(maxWatchMs, this.#liveness.quietMs)).unref();
     this.#stopWatching = () => clearInterval(timer);
     const { promise, resolve } = Promise.withResolvers<CloseInfo>();
     this.closed = promise;
@@ -82,6 +91,11 @@ export class GatewaySession implements AsyncDisposable {
     await this.closed;
   }
 
+  /** Drops the connection at once, without a goodbye. */
+  terminate(): void {
+    this.#socket.terminate();
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -109,6 +123,7 @@ export class GatewaySession implements AsyncDisposable {
    */
   #watch(): void {
     const nowMs = this.#runtime.now();
+    const { quietMs, pongDeadlineMs } = this.#liveness;
     if (this.#pingedAtMs !== undefined) {
       if (nowMs - this.#pingedAtMs < pongDeadlineMs) return;
       this.#socket.close(closeCodes.tickTimeout, "tick timeout");

@@ -6,7 +6,7 @@ import { closeCodes } from "../protocol/close.ts";
 import { decodeFrame, isObject, type RequestFrame, type WireError } from "../protocol/frame.ts";
 import { readConnectParams } from "../protocol/handshake.ts";
 import { maxBytesBeforeHello } from "../protocol/limits.ts";
-import { toWireError } from "../protocol/wire-error.ts";
+import { toWireError, unavailable } from "../protocol/wire-error.ts";
 import { isFailure } from "../errors.ts";
 import { randomUuid } from "../runtime.ts";
 import type { FrameSocket } from "../transport/frame-socket.ts";
@@ -19,7 +19,7 @@ import type { Invokes } from "./invokes.ts";
 import type { ConnectionDecision } from "./options.ts";
 import type { Peer } from "./peer.ts";
 import type { ConnectRefusal } from "./refusal.ts";
-import { Session } from "./session.ts";
+import { Session, type SessionFacts } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 
 /** Frames a client may send behind its connect without waiting for hello-ok. */
@@ -97,6 +97,8 @@ export class Connection {
   }
 
   #hear(text: string): void {
+    // Behind our close frame nothing is heard: a session that lost its rights must not use the moments until it is gone.
+    if (!this.#socket.isOpen) return undefined;
     switch (this.#state) {
       case "waiting":
         return this.#hearFirst(text);
@@ -116,10 +118,10 @@ export class Connection {
       const frame = decodeFrame(text, "closed", maxBytesBeforeHello);
       if (frame.type !== "event") id = frame.id;
       if (frame.type !== "req" || frame.method !== "connect") {
-        return this.#refuse(id, invalid("the first request must be connect"));
+        return this.#refuse(id, refused("the first request must be connect"));
       }
       const read = readConnectParams(frame.params, this.#house.policy.pairing.trustedLocalServices.map((service) => service.id));
-      if ("problem" in read) return this.#refuse(id, invalid(`invalid connect params: ${read.problem}`));
+      if ("problem" in read) return this.#refuse(id, refused(`invalid connect params: ${read.problem}`));
       this.#state = "deciding";
       const arrival = { connId: this.#connId, nonce: this.#nonce, peer: this.#peer, header: this.#header, params: read.params };
       admit(this.#house, arrival).then(
@@ -129,15 +131,16 @@ export class Connection {
       return undefined;
     } catch (error) {
       if (isFailure(error) && error.details?.["notJson"] === true) return this.#socket.close(closeCodes.normal, "");
-      return this.#refuse(id, invalidFrame(error), isFailure(error) ? error.details?.["id"] : undefined);
+      return this.#refuse(idOf(error) ?? id, { ok: false, refusal: invalidFrame(error) });
     }
   }
 
-  #refuse(id: string, refusal: ConnectRefusal, knownId?: unknown): void {
-    this.#report({ ok: false, refusal });
+  #refuse(id: string, admission: Admission & { readonly ok: false }): void {
+    const { refusal } = admission;
+    this.#report(admission);
     this.#endHandshake();
     this.#state = "closed";
-    this.#send(typeof knownId === "string" ? knownId : id, refusal.error);
+    this.#send(id, refusal.error);
     this.#socket.close(refusal.closeCode, refusal.closeReason);
   }
 
@@ -152,12 +155,12 @@ export class Connection {
   }
 
   async #decided(id: string, admission: Admission): Promise<void> {
-    if (this.#state !== "deciding") return;
-    if (!admission.ok) return this.#refuse(id, admission.refusal, undefined), undefined;
+    if (!admission.ok) return this.#refuse(id, admission), undefined;
     try {
       const session = new Session(admission.facts, this.#socket);
       const hello = await helloFor(this.#house, admission);
-      if (this.#isClosed()) return;
+      if (!this.#socket.isOpen) return;
+      this.#assertStillEnrolled(admission.facts);
       this.#report(admission);
       this.#endHandshake();
       this.#session = session;
@@ -171,8 +174,10 @@ export class Connection {
     }
   }
 
-  #isClosed(): boolean {
-    return this.#state === "closed";
+  /** The device may have been removed while its hello was made, before there was a session that could be closed. */
+  #assertStillEnrolled({ deviceId, role }: SessionFacts): void {
+    if (deviceId === undefined || this.#house.enrolment.isStillEnrolled(deviceId, role)) return;
+    throw unavailable("the device's rights changed while it connected; connect again");
   }
 
   #hearRequest(text: string): void {
@@ -185,8 +190,7 @@ export class Connection {
       frame = decoded;
     } catch (error) {
       if (isFailure(error) && error.details?.["notJson"] === true) return;
-      const id = isFailure(error) && typeof error.details?.["id"] === "string" ? error.details["id"] : "invalid";
-      return session.refuse(id, invalidFrame(error).error);
+      return session.refuse(idOf(error) ?? "invalid", invalidFrame(error).error);
     }
     this.#house.dispatcher.dispatch(session, frame);
     if (session.unauthorizedCalls > maxUnauthorizedCalls) session.close(closeCodes.policy, "repeated unauthorized calls");
@@ -232,7 +236,7 @@ export class Connection {
     const { error, closeCode } = admission.refusal;
     const details = isObject(error.details) ? error.details : {};
     const code = typeof details["code"] === "string" ? details["code"] : error.code;
-    const reason = String(details["authReason"] ?? details["reason"] ?? error.message);
+    const reason = [details["authReason"], details["reason"], error.message].find((one) => typeof one === "string") ?? "";
     const isEnrolment = admission.auth?.ok === true;
     runtime.log("warn", isEnrolment ? `enrolment refused` : "auth failed", {
       ...where,
@@ -244,6 +248,16 @@ export class Connection {
     });
     onDecision({ connId: this.#connId, outcome: "refused", code, reason, trace });
   }
+}
+
+function refused(message: string): Admission & { readonly ok: false } {
+  return { ok: false, refusal: invalid(message) };
+}
+
+/** The id of the frame that could not be read, where that much could. */
+function idOf(error: unknown): string | undefined {
+  const id = isFailure(error) ? error.details?.["id"] : undefined;
+  return typeof id === "string" ? id : undefined;
 }
 
 function invalid(message: string): ConnectRefusal {

@@ -11,7 +11,7 @@ import type { Session } from "./session.ts";
 /** What a method may do once its answer is on the wire: close the sessions that it made void, its own among them. */
 export interface CallContext {
   readonly session: Session;
-  afterReply(action: () => void): void;
+  readonly afterReply: (action: () => void) => void;
 }
 
 type AnyHandler = (context: CallContext, params: unknown) => unknown;

@@ -48,9 +48,9 @@ export class Enrolment {
 
   /**
    * The open request for what a device asks, made or renewed; or, once, the request of its that was rejected since it last asked.
-   * Refused when too many wait already.
+   * Undefined when too many wait already.
    */
-  async requestDevice(ask: DeviceAsk): Promise<DeviceRequestRecord> {
+  async requestDevice(ask: DeviceAsk): Promise<DeviceRequestRecord | undefined> {
     const outcome = await this.#tables.change((change) => {
       prune(change);
       const rejected = change.deviceRequests.all().find((request) => isUntoldRejection(request, ask, change.nowMs));
@@ -61,7 +61,7 @@ export class Enrolment {
       }
       const open = change.deviceRequests.all().filter((request) => isOpen(request, change.nowMs));
       const mine = open.find(({ deviceId }) => deviceId === ask.deviceId);
-      if (mine === undefined) this.#assertRoom(open, ask.remoteIp);
+      if (mine === undefined && !this.#hasRoom(open, ask.remoteIp)) return { kind: "full", request: undefined } as const;
       const asked = askForDevice(mine, ask, randomUuid(this.#runtime), change.nowMs);
       change.deviceRequests.put(asked.request.requestId, asked.request);
       if (asked.kind === "created" && asked.superseded !== undefined) {
@@ -108,9 +108,15 @@ export class Enrolment {
     return device;
   }
 
-  async rejectDevice(requestId: string, reason: string | undefined, by: Decider): Promise<DeviceRequestRecord> {
+  async rejectDevice(
+    requestId: string,
+    reason: string | undefined,
+    by: Decider,
+    mayReject: (request: DeviceRequestRecord) => void,
+  ): Promise<DeviceRequestRecord> {
     const request = await this.#tables.change((change) => {
       const request = openRequest(change.deviceRequests.get(requestId), requestId, change.nowMs);
+      mayReject(request);
       const resolution = { decision: "rejected", atMs: change.nowMs, ...optional("note", reason) } as const;
       change.deviceRequests.put(requestId, { ...request, resolution });
       change.audit({ action: "device.reject", reason, ...auditFields(by), ...auditRequest(request) });
@@ -128,6 +134,9 @@ export class Enrolment {
       change.devices.delete(deviceId);
       for (const request of change.surfaceRequests.all()) {
         if (request.nodeId === deviceId) change.surfaceRequests.delete(request.requestId);
+      }
+      for (const request of change.deviceRequests.all()) {
+        if (request.deviceId === deviceId) change.deviceRequests.delete(request.requestId);
       }
       change.audit({ action: "device.remove", device: deviceId, ...auditFields(by) });
     });
@@ -290,12 +299,19 @@ export class Enrolment {
     return open.toSorted((a, b) => b.ts - a.ts);
   }
 
-  /** Closes sessions whose device or role is no longer in the store. */
+  /** False once a device, or its role, was taken away. */
+  isStillEnrolled(deviceId: string, role: string): boolean {
+    return this.#tables.devices.get(deviceId)?.roles.includes(role) === true;
+  }
+
+  /** Closes sessions whose device or role is no longer in the store, or whose token was replaced since they connected. */
   closeOutdated(): void {
     for (const session of this.#sessions) {
-      const { deviceId, role } = session.facts;
+      const { deviceId, role, connectedAtMs } = session.facts;
       if (deviceId === undefined) continue;
-      if (this.#tables.devices.get(deviceId)?.roles.includes(role) !== true) this.closeSessions(deviceId, role);
+      const isRotated = (this.#tables.devices.get(deviceId)?.tokens[role]?.rotatedAtMs ?? 0) > connectedAtMs;
+      if (!isRotated && this.isStillEnrolled(deviceId, role)) continue;
+      session.close(closeCodes.credentialChanged, "device removed");
     }
   }
 
@@ -309,16 +325,9 @@ export class Enrolment {
     return Buffer.from(this.#runtime.random(16)).toString("base64url");
   }
 
-  #assertRoom(open: readonly DeviceRequestRecord[], address: string | undefined): void {
+  #hasRoom(open: readonly DeviceRequestRecord[], address: string | undefined): boolean {
     const ofAddress = open.filter(({ remoteIp }) => remoteIp === address).length;
-    if (open.length < this.#limits.maxRequests && ofAddress < this.#limits.maxRequestsPerAddress) return;
-    throw new RequestRefused({
-      code: "UNAVAILABLE",
-      message: "too many pairing requests wait already; approve or reject some, or wait five minutes",
-      retryable: true,
-      retryAfterMs: 60_000,
-      details: { code: "TOO_MANY_REQUESTS" },
-    });
+    return open.length < this.#limits.maxRequests && ofAddress < this.#limits.maxRequestsPerAddress;
   }
 
   #tellResolved(request: DeviceRequestRecord, decision: "approved" | "rejected"): void {

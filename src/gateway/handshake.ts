@@ -17,7 +17,7 @@ import type { Runtime } from "../runtime.ts";
 import type { Decider, Enrolment } from "./enrolment.ts";
 import type { GatewayPolicy } from "./options.ts";
 import { isAllowedOrigin, type Peer } from "./peer.ts";
-import { type ConnectRefusal, refuseAuth, refuseConnect, refusePairing } from "./refusal.ts";
+import { type ConnectRefusal, refuseAuth, refuseConnect, refuseForNow, refusePairing } from "./refusal.ts";
 import type { SessionFacts } from "./session.ts";
 import type { Tables } from "./tables.ts";
 
@@ -115,6 +115,7 @@ async function pend(
 ): Promise<ConnectRefusal> {
   const ask = askOf(arrival, role, publicKey ?? "", reason, device);
   const request = await house.enrolment.requestDevice(ask);
+  if (request === undefined) return refuseForNow;
   const { resolution } = request;
   return refusePairing({
     reason,

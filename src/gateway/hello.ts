@@ -1,7 +1,7 @@
 /** hello-ok: what a client learns when it is let in. */
 import type { HelloAuth, HelloOk } from "../protocol/handshake.ts";
 import { maxBufferedBytes, maxPayloadBytes } from "../protocol/limits.ts";
-import { eventNames, methods } from "../protocol/methods.ts";
+import { capabilities, eventNames, methods } from "../protocol/methods.ts";
 import { effectiveCommands } from "../pairing/command-policy.ts";
 import { optional } from "../pairing/requests.ts";
 import { version } from "../version.ts";
@@ -10,7 +10,7 @@ import type { Admission } from "./handshake.ts";
 
 type Admitted = Admission & { readonly ok: true };
 
-const features = { methods: Object.keys(methods), events: eventNames };
+const features = { methods: Object.keys(methods), events: eventNames, capabilities };
 
 export async function helloFor(house: ConnectionHouse, admission: Admitted): Promise<HelloOk> {
   const { facts } = admission;

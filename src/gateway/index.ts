@@ -90,6 +90,7 @@ class RunningGateway implements Gateway {
   readonly #scheme: "ws" | "wss";
   readonly #stopTimers: (() => void)[] = [];
   #port = 0;
+  #seenGeneration = 0;
   #closing: Promise<void> | undefined;
 
   constructor({ options, policy, runtime, tables, host }: Parts) {
@@ -187,8 +188,11 @@ class RunningGateway implements Gateway {
     this.#server.closeIdleConnections();
     await closed;
     stopWaiting();
-    await this.#lastSeen.write();
-    await this.#tables.close();
+    try {
+      await this.#lastSeen.write();
+    } finally {
+      await this.#tables.close();
+    }
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -198,6 +202,7 @@ class RunningGateway implements Gateway {
         policy: this.#policy,
         tables: this.#tables,
         runtime: this.#runtime,
+        onDecision: this.#house.onDecision,
         isStopping: () => this.#closing !== undefined,
         unauthenticated: (address) => this.#unauthenticated.get(address) ?? 0,
       },
@@ -236,7 +241,10 @@ class RunningGateway implements Gateway {
   async #keepHouse(): Promise<void> {
     try {
       await this.#lastSeen.write();
-      if (await this.#tables.refresh()) this.#enrolment.closeOutdated();
+      await this.#tables.refresh();
+      if (this.#tables.generation === this.#seenGeneration) return;
+      this.#seenGeneration = this.#tables.generation;
+      this.#enrolment.closeOutdated();
     } catch (error) {
       this.#runtime.log("error", "store not reachable", { error: String(error) });
     }

@@ -54,7 +54,7 @@ export class Invokes {
 
   /** Fails what waits for a node that is gone. */
   nodeGone(node: Session): void {
-    for (const pending of [...this.#pending.values()]) {
+    for (const pending of this.#pending.values()) {
       if (pending.node === node) pending.failed(nodeError("DISCONNECTED", "the node disconnected before it answered"));
     }
   }

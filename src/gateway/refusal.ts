@@ -1,6 +1,6 @@
 /** A refused connect in words: what the client is sent, and what a person reads on either side. */
 import type { PairingReason } from "../pairing/records.ts";
-import { closeReason } from "../protocol/close.ts";
+import { closeCodes, closeReason } from "../protocol/close.ts";
 import type { WireError } from "../protocol/frame.ts";
 import { refusalClose, type RefusalCode, refusals } from "../protocol/refusals.ts";
 
@@ -100,6 +100,19 @@ export function refusePairing(facts: PairingRefusalFacts): ConnectRefusal {
   });
   return { ...refusal, closeReason: closeReason(`${refusal.error.message} (requestId: ${facts.requestId})`) };
 }
+
+/** The refusal of a device that would have to wait for a person while too many others do. */
+export const refuseForNow: ConnectRefusal = {
+  error: {
+    code: "UNAVAILABLE",
+    message: "too many pairing requests wait already; approve or reject some, or wait five minutes",
+    retryable: true,
+    retryAfterMs: 60_000,
+    details: { code: "TOO_MANY_REQUESTS" },
+  },
+  closeCode: closeCodes.tryAgainLater,
+  closeReason: "too many pairing requests",
+};
 
 /** The refusal with this code: error frame, close code and close reason. */
 export function refuseConnect(

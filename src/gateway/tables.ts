@@ -55,6 +55,7 @@ export class Tables {
   #rows: { readonly [Name in TableName]: Map<string, Rows[Name]> } = emptyRows();
   readonly #tokenHashes = new Set<string>();
   #revision: number | undefined;
+  #generation = 0;
   /** Changes and refreshes take turns: a change must see what the one before it left in memory. */
   #lastChange: Promise<unknown> = Promise.resolve();
 
@@ -87,8 +88,13 @@ export class Tables {
     return this.#tokenHashes.has(hash);
   }
 
-  /** Takes over what other processes have written. Returns whether there was anything. */
-  refresh(): Promise<boolean> {
+  /** Counts how often what another process wrote was taken over, whoever's turn it was to notice. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Takes over what other processes have written. */
+  refresh(): Promise<void> {
     const turn = this.#lastChange.then(() => this.#catchUp(this.#store));
     this.#lastChange = turn.catch(() => {});
     return turn;
@@ -131,9 +137,9 @@ export class Tables {
   }
 
   /** Makes memory equal to the store when another process has written since. */
-  async #catchUp(source: Pick<RecordStore, "revision" | "all">): Promise<boolean> {
+  async #catchUp(source: Pick<RecordStore, "revision" | "all">): Promise<void> {
     const revision = await source.revision();
-    if (revision === this.#revision) return false;
+    if (revision === this.#revision) return;
     this.#rows = {
       devices: await source.all<DeviceRecord>("devices"),
       deviceRequests: await source.all<DeviceRequestRecord>("deviceRequests"),
@@ -142,7 +148,7 @@ export class Tables {
     this.#revision = revision;
     this.#tokenHashes.clear();
     for (const device of this.#rows.devices.values()) this.#rememberTokens(device);
-    return true;
+    this.#generation++;
   }
 
   #rememberTokens(device: DeviceRecord | undefined): void {

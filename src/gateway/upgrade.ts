@@ -3,9 +3,9 @@ import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { isSharedSecret } from "../pairing/decide-auth.ts";
 import { hashSecret } from "../secret.ts";
-import type { Runtime } from "../runtime.ts";
+import { randomUuid, type Runtime } from "../runtime.ts";
 import { refuseUpgrade, refuseUpgradeWithText } from "./http.ts";
-import type { GatewayPolicy } from "./options.ts";
+import type { ConnectionDecision, GatewayPolicy } from "./options.ts";
 import type { Peer } from "./peer.ts";
 import type { Tables } from "./tables.ts";
 
@@ -13,6 +13,7 @@ export interface UpgradeHouse {
   readonly policy: GatewayPolicy;
   readonly tables: Tables;
   readonly runtime: Runtime;
+  readonly onDecision: (decision: ConnectionDecision) => void;
   readonly isStopping: () => boolean;
   /** Sockets of this address that have not said who they are. */
   readonly unauthenticated: (address: string) => number;
@@ -25,7 +26,7 @@ export function decideUpgrade(house: UpgradeHouse, peer: Peer, request: Incoming
   const { policy } = house;
   if (house.isStopping() || house.unauthenticated(peer.address) >= policy.limits.maxUnauthenticatedPerAddress) {
     refuseUpgradeWithText(socket, 503, house.isStopping() ? "Shutting down" : "Too many unauthenticated sockets");
-    logRefusal(house, peer, 503, house.isStopping() ? "stopping" : "too_many_unauthenticated");
+    report(house, peer, 503, house.isStopping() ? "stopping" : "too_many_unauthenticated");
     return { ok: false };
   }
   const bearer = readBearer(request.headers.authorization);
@@ -58,12 +59,14 @@ const explanations: Record<UpgradeRefusal, { readonly message: string; readonly 
 function unauthorized(house: UpgradeHouse, peer: Peer, socket: Duplex, reason: UpgradeRefusal): UpgradeDecision {
   const error = { type: "unauthorized", code: reason, ...explanations[reason] };
   refuseUpgrade(socket, 401, error, { "WWW-Authenticate": "Bearer" });
-  logRefusal(house, peer, 401, reason);
+  report(house, peer, 401, reason);
   return { ok: false };
 }
 
-function logRefusal({ runtime }: UpgradeHouse, peer: Peer, status: number, reason: string): void {
+function report({ runtime, onDecision }: UpgradeHouse, peer: Peer, status: number, reason: string): void {
+  const connId = randomUuid(runtime);
   runtime.log("warn", "auth failed", {
+    conn: connId,
     peer: `${peer.address}:${peer.port}`,
     remote: peer.address,
     fwd: peer.forwarded,
@@ -73,6 +76,7 @@ function logRefusal({ runtime }: UpgradeHouse, peer: Peer, status: number, reaso
     code: `HTTP ${status}`,
     reason,
   });
+  onDecision({ connId, outcome: "refused", code: `HTTP ${status}`, reason, trace: [] });
 }
 
 /** RFC 6750 § 2.1: the scheme's case does not count; undefined for anything that is no bearer. */

@@ -6,6 +6,8 @@ const minPrefixLength = 6;
 
 export interface Named {
   readonly id: string;
+  /** Further ids that mean the same thing, such as the device id of a request. */
+  readonly alsoIds?: readonly string[];
   readonly names: readonly string[];
 }
 
@@ -14,9 +16,12 @@ export interface Named {
  * `kind` ("device", "request", "node") names the thing in the message and `listCommand` where to look.
  */
 export function matchId<T extends Named>(wanted: string, candidates: readonly T[], kind: string, listCommand: string): T {
-  const exact = candidates.filter(({ id }) => id === wanted);
+  const idsOf = ({ id, alsoIds = [] }: Named) => [id, ...alsoIds];
+  const isLongEnough = wanted.length >= minPrefixLength;
+  const exact = candidates.filter((candidate) => idsOf(candidate).includes(wanted));
   const byName = candidates.filter(({ names }) => names.includes(wanted));
-  const byPrefix = candidates.filter(({ id }) => wanted.length >= minPrefixLength && id.startsWith(wanted.toLowerCase()));
+  const startsHere = (id: string) => isLongEnough && id.startsWith(wanted.toLowerCase());
+  const byPrefix = candidates.filter((candidate) => idsOf(candidate).some(startsHere));
   const found = [exact, byName, byPrefix].find((matches) => matches.length > 0) ?? [];
   const [only, ...others] = found;
   if (only === undefined) {

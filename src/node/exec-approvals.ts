@@ -19,26 +19,25 @@ export interface ApprovalsSnapshot {
   readonly path: string;
   readonly exists: boolean;
   readonly hash: string;
-  readonly file: Readonly<Record<string, unknown>>;
+  readonly file: Fields;
 }
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** valibot takes a list for an object; a section that is one would be read as "nothing set". */
+const noList = v.custom<Fields>(isObject, "should be an object");
 
 const ruleShape = {
   security: v.optional(v.picklist(execSecurities)),
   ask: v.optional(v.picklist(execAsks)),
 };
+const entryShape = v.looseObject({ pattern: v.string() });
+const agentShape = v.looseObject({ ...ruleShape, allowlist: v.optional(v.array(v.union([v.string(), entryShape]))) });
 const approvalsShape = v.looseObject({
   version: v.literal(1),
-  socket: v.optional(v.looseObject({})),
-  defaults: v.optional(v.looseObject(ruleShape)),
-  agents: v.optional(
-    v.record(
-      v.string(),
-      v.looseObject({
-        ...ruleShape,
-        allowlist: v.optional(v.array(v.union([v.string(), v.looseObject({ pattern: v.string() })]))),
-      }),
-    ),
-  ),
+  socket: v.optional(v.pipe(noList, v.looseObject({}))),
+  defaults: v.optional(v.pipe(noList, v.looseObject(ruleShape))),
+  agents: v.optional(v.pipe(noList, v.record(v.string(), v.pipe(noList, agentShape)))),
 });
 
 export type Approvals = v.InferOutput<typeof approvalsShape>;
@@ -69,7 +68,7 @@ export function policyFor(approvals: Approvals, agentId: string | undefined): Ex
 
 /** Reads and checks the file; `noApprovals` when there is none. Throws `state-unreadable`, which names the file. */
 export async function readApprovals(file: ApprovalsFile): Promise<Approvals> {
-  return parseApprovals(await readText(file), file.path);
+  return parseApprovals(await readText(file), file.path).approvals;
 }
 
 /** What a gateway may see: everything but the socket's token. Throws `state-unreadable`. */
@@ -87,11 +86,14 @@ export async function replaceApprovals(
   next: unknown,
   baseHash: string | undefined,
 ): Promise<ApprovalsSnapshot> {
-  if (!v.is(approvalsShape, next)) throw new OpenClawError("usage", `file is no exec approvals file: ${problem(next)}`);
+  const problem = findProblem(next);
+  if (!isObject(next) || problem !== undefined) {
+    throw new OpenClawError("usage", `file is no exec approvals file: ${problem}`);
+  }
   return file.withLock(async () => {
     const text = await readText(file);
+    const { fields: current } = parseApprovals(text, file.path);
     checkBase(text, baseHash);
-    const current = parseApprovals(text, file.path);
     const nextText = `${JSON.stringify({ ...next, ...socketToKeep(current, next) }, undefined, 2)}\n`;
     if (nextText.length > maxApprovalsChars) {
       throw new OpenClawError("usage", `exec approvals are limited to ${maxApprovalsChars} characters`);
@@ -121,23 +123,24 @@ async function readText(file: ApprovalsFile): Promise<string | undefined> {
   }
 }
 
-function parseApprovals(text: string | undefined, path: string): Approvals {
-  if (text === undefined) return noApprovals;
-  let value: unknown;
+/** The checked values, and the fields as they stand in the file: the schema's output would lose some, as "__proto__". */
+function parseApprovals(text: string | undefined, path: string): { approvals: Approvals; fields: Fields } {
+  if (text === undefined) return { approvals: noApprovals, fields: noApprovals };
+  let fields: unknown;
   try {
-    value = JSON.parse(text);
+    fields = JSON.parse(text);
   } catch (cause) {
     throw unreadable(path, "is not JSON", cause);
   }
-  // Checked, but not taken from the schema's output: that would lose keys such as "__proto__" when written back.
-  if (v.is(approvalsShape, value)) return value;
-  throw unreadable(path, `has another shape: ${problem(value)}`);
+  const { success, output: approvals } = v.safeParse(approvalsShape, fields);
+  if (success && isObject(fields)) return { approvals, fields };
+  throw unreadable(path, `has another shape: ${findProblem(fields)}`);
 }
 
 function snapshotOf(text: string | undefined, path: string): ApprovalsSnapshot {
-  const { socket, ...rest } = parseApprovals(text, path);
-  const shown = socket === undefined ? rest : { ...rest, socket: withoutToken(socket) };
-  return { path, exists: text !== undefined, hash: hashText(text), file: shown };
+  const { socket, ...rest } = parseApprovals(text, path).fields;
+  const file = isObject(socket) ? { ...rest, socket: withoutToken(socket) } : rest;
+  return { path, exists: text !== undefined, hash: hashText(text), file };
 }
 
 function checkBase(text: string | undefined, baseHash: string | undefined): void {
@@ -149,12 +152,12 @@ function checkBase(text: string | undefined, baseHash: string | undefined): void
   throw new OpenClawError("conflict", "exec approvals changed since they were read: get them again and retry");
 }
 
-function socketToKeep(current: Approvals, next: Approvals): { socket?: Record<string, unknown> } {
-  if (current.socket !== undefined) return { socket: current.socket };
-  return next.socket === undefined ? {} : { socket: withoutToken(next.socket) };
+function socketToKeep(current: Fields, next: Fields): Fields {
+  if (isObject(current["socket"])) return { socket: current["socket"] };
+  return isObject(next["socket"]) ? { socket: withoutToken(next["socket"]) } : {};
 }
 
-function withoutToken(socket: Readonly<Record<string, unknown>>): Record<string, unknown> {
+function withoutToken(socket: Fields): Fields {
   const { token: _token, ...rest } = socket;
   return rest;
 }
@@ -165,10 +168,14 @@ function hashText(text: string | undefined): string {
     .digest("hex");
 }
 
-function problem(value: unknown): string {
-  const issue = v.safeParse(approvalsShape, value).issues?.[0];
-  if (issue === undefined) return "unknown problem";
-  return `${v.getDotPath(issue) ?? "the whole"} should be ${issue.expected ?? "different"}`;
+/** What is wrong with the shape, or undefined. */
+function findProblem(value: unknown): string | undefined {
+  const [issue] = v.safeParse(approvalsShape, value).issues ?? [];
+  return issue && `${v.getDotPath(issue) ?? "the whole"} should be ${issue.expected ?? "an object"}`;
+}
+
+function isObject(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function unreadable(path: string, what: string, cause?: unknown): OpenClawError {

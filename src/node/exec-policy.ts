@@ -7,7 +7,7 @@ export type ExecSecurity = (typeof execSecurities)[number];
 
 /** From the strictest to the laxest. Nobody sits at a headless node, so what would be asked is denied. */
 export const execAsks = ["always", "on-miss", "off"] as const;
-export type ExecAsk = (typeof execAsks)[number];
+type ExecAsk = (typeof execAsks)[number];
 
 export interface ExecPolicy {
   readonly security: ExecSecurity;
@@ -35,7 +35,7 @@ export interface ExecRequest {
   readonly envNames: readonly string[];
 }
 
-export type ExecDenialReason = "security=deny" | "approval-required" | "allowlist-miss" | "env-override";
+type ExecDenialReason = "security=deny" | "approval-required" | "allowlist-miss" | "env-override";
 
 export type ExecDecision =
   | { readonly ok: true; readonly by: "full" }
@@ -53,7 +53,9 @@ export function decideExec(policy: ExecPolicy, request: ExecRequest): ExecDecisi
     return { ok: false, reason: policy.ask === "on-miss" ? "approval-required" : "allowlist-miss" };
   }
   const envNames = request.envNames.filter(changesWhatRuns);
-  return envNames.length > 0 ? { ok: false, reason: "env-override", envNames } : { ok: true, by: "allowlist", ...match };
+  return envNames.length > 0
+    ? { ok: false, reason: "env-override", envNames }
+    : { ok: true, by: "allowlist", ...match };
 }
 
 /**

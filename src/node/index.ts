@@ -1,6 +1,6 @@
 /** createNodeHost: keeps one session with a gateway for as long as it may, and serves the invokes that come through it. */
 import { type ClientDescription, type GatewayAddress } from "../client/connect-gateway.ts";
-import type { GatewaySession } from "../client/gateway-session.ts";
+import type { GatewaySession, Liveness } from "../client/gateway-session.ts";
 import { openSession, type SessionOptions, type TokenMemory } from "../client/open-session.ts";
 import { isRejection, outcomeOf, outcomeOfClose } from "../client/outcome.ts";
 import { isFailure, OpenClawError } from "../errors.ts";
@@ -55,11 +55,17 @@ export interface NodeHostOptions {
   readonly approvalTimeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
   readonly runtime?: Runtime;
+  /** When silence counts as the connection's end. */
+  readonly liveness?: Liveness | undefined;
   readonly onEvent?: (event: NodeEvent) => void;
 }
 
 /** Approvals are asked for again this often: soon enough for a person who watches, seldom enough for the gateway. */
 const approvalBackoff = { firstMs: 1000, capMs: 4000 };
+/** Milliseconds that a stopping node waits for its commands to end: they are killed well within. */
+const stopGraceMs = 3000;
+/** Milliseconds that a gateway which does not answer may take to say goodbye to a stopping node. */
+const goodbyeMs = 500;
 const connectTimeoutMs = 20_000;
 const defaultApprovalTimeoutMs = 5 * 60_000;
 
@@ -77,6 +83,8 @@ class NodeHost {
   #approvalAttempts = 0;
   #shownRequest: string | undefined;
   #wasReady = false;
+  /** The end of every invoke so far. */
+  #running: Promise<unknown> = Promise.resolve();
 
   constructor(options: NodeHostOptions) {
     this.#options = options;
@@ -88,12 +96,21 @@ class NodeHost {
   async run(): Promise<void> {
     try {
       while (!this.#signal.aborted) await this.#connectionOnce();
-      this.#tell({ event: "stopped", reason: "asked to stop" });
+      await this.#stopped("asked to stop");
     } catch (error) {
-      if (this.#signal.aborted) return this.#tell({ event: "stopped", reason: "asked to stop" });
-      this.#tell({ event: "stopped", reason: error instanceof Error ? error.message : String(error) });
+      if (this.#signal.aborted) return this.#stopped("asked to stop");
+      await this.#stopped(error instanceof Error ? error.message : String(error));
       throw error;
     }
+  }
+
+  /** Says so when what still ran is over: a process that ends before its children leaves them behind. */
+  async #stopped(reason: string): Promise<void> {
+    const { promise: graceIsOver, resolve: endGrace } = Promise.withResolvers<void>();
+    const cancel = this.#runtime.after(stopGraceMs, endGrace);
+    await Promise.race([this.#running, graceIsOver]);
+    cancel();
+    this.#tell({ event: "stopped", reason });
   }
 
   /** One attempt and, if it succeeds, the whole session; then the wait that its end asks for. */
@@ -122,7 +139,7 @@ class NodeHost {
   }
 
   #open(inbox: EventInbox): Promise<GatewaySession> {
-    const { gateway, identity, credentials = {}, memory, handlers, pathEnv, displayName, instanceId } = this.#options;
+    const { gateway, identity, credentials = {}, memory, handlers, pathEnv, displayName, instanceId, liveness } = this.#options;
     const client: ClientDescription = {
       id: "node-host",
       mode: "node",
@@ -145,6 +162,7 @@ class NodeHost {
       timeoutMs: connectTimeoutMs,
       signal: this.#signal,
       runtime: this.#runtime,
+      liveness,
       onEvent: (event) => inbox.push(event),
     });
   }
@@ -157,7 +175,11 @@ class NodeHost {
       report: (report) => this.#tell({ event: "invoke", ...report }),
     });
     const surface = new SurfaceWatch(session, Object.keys(this.#options.handlers));
-    const stop = () => void session.close(closeCodes.normal, "node stopped");
+    const stop = () => {
+      void session.close(closeCodes.normal, "node stopped");
+      this.#runtime.after(goodbyeMs, () => session.terminate());
+      this.#running = Promise.all([this.#running, server.stop()]);
+    };
     this.#signal.addEventListener("abort", stop, { once: true });
     const failure = Promise.withResolvers<never>();
     failure.promise.catch(() => {});
@@ -178,7 +200,7 @@ class NodeHost {
       throw error;
     } finally {
       this.#signal.removeEventListener("abort", stop);
-      server.stop();
+      this.#running = Promise.all([this.#running, server.stop()]);
     }
   }
 
@@ -223,7 +245,8 @@ class NodeHost {
   }
 
   #waitForApproval(error: OpenClawError): void {
-    const requestId = String(error.details?.["requestId"] ?? "");
+    const given = error.details?.["requestId"];
+    const requestId = typeof given === "string" ? given : "";
     this.#mustWait(requestId, "device", `openclaw devices approve ${requestId}`);
     if (this.#runtime.now() >= this.#giveUpAtMs) throw notApprovedInTime(requestId, "device");
   }

@@ -1,5 +1,6 @@
 /** One program, run to its end without a shell: output kept up to a cap, its whole process group stopped when time is up. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
 import { setImmediate as nextTurn } from "node:timers/promises";
@@ -31,10 +32,10 @@ export interface ProcessResult {
 }
 
 /** Characters kept of stdout and of stderr, as every product version has it. */
-export const defaultMaxOutputChars = 200_000;
+const defaultMaxOutputChars = 200_000;
 
 /** Milliseconds between SIGTERM and SIGKILL. */
-export const killGraceMs = 1_000;
+const killGraceMs = 1_000;
 
 /** Milliseconds of silence after the program's end that make its output complete, though others still hold the pipes. */
 const quietMs = 200;
@@ -175,9 +176,19 @@ function describeEnd(end: Exclude<End, { by: "error" }>, timeoutMs: number) {
   return { exitCode: code, timedOut: false, success: code === 0, error: null };
 }
 
-function notStarted({ path }: ProcessRequest, cause: unknown): ProcessResult {
+async function notStarted({ path, cwd }: ProcessRequest, cause: unknown): Promise<ProcessResult> {
   const why = systemCode(cause) ?? (cause instanceof Error ? cause.message : "unknown error");
+  if (why === "ENOENT" && !(await isDirectory(cwd)))
+    return failedToStart(`could not start ${path}: no directory ${cwd}`);
   return failedToStart(`could not start ${path}: ${why}`);
+}
+
+/** The system names the program in an ENOENT that is the directory's fault. */
+async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (entry) => entry.isDirectory(),
+    () => false,
+  );
 }
 
 /** The result of a program that never ran. */

@@ -28,6 +28,7 @@ type Answer = { readonly ok: true; readonly payloadJSON: string } | { readonly o
 export class InvokeServer {
   readonly #options: InvokeServerOptions;
   readonly #running = new Map<string, AbortController>();
+  readonly #answers = new Set<Promise<void>>();
 
   constructor(options: InvokeServerOptions) {
     this.#options = options;
@@ -37,16 +38,19 @@ export class InvokeServer {
   hear({ event, payload }: EventFrame): void {
     if (event === "node.invoke.request") {
       const read = v.safeParse(invokeRequest, payload);
-      if (read.success) void this.#serve(read.output);
+      if (!read.success) return;
+      const answer = this.#serve(read.output).finally(() => this.#answers.delete(answer));
+      this.#answers.add(answer);
     } else if (event === "node.invoke.cancel" && isObject(payload)) {
       const id = payload["id"] ?? payload["invokeId"];
       if (typeof id === "string") this.#running.get(id)?.abort(new Error("cancelled"));
     }
   }
 
-  /** Ends what runs: nobody could be told its result any more. */
-  stop(): void {
+  /** Ends what runs, since nobody could be told its result any more. Resolves when all of it is over. */
+  async stop(): Promise<void> {
     for (const running of this.#running.values()) running.abort(new Error("the session ended"));
+    await Promise.all(this.#answers);
   }
 
   async #serve(request: InvokeRequest): Promise<void> {

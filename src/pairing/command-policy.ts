@@ -26,21 +26,21 @@ const desktop = [
 ];
 const device = ["canvas.present", "canvas.hide", "canvas.navigate", "canvas.snapshot", "camera.list", "location.get", "system.notify"];
 
-const byPlatform: Readonly<Record<string, readonly string[]>> = {
-  linux: desktop,
-  windows: desktop,
-  win32: desktop,
-  macos: [...desktop, ...device],
-  darwin: [...desktop, ...device],
-  ios: device,
-  android: device,
-  watchos: ["system.notify"],
-};
+const byPlatform: ReadonlyMap<string, readonly string[]> = new Map([
+  ["linux", desktop],
+  ["windows", desktop],
+  ["win32", desktop],
+  ["macos", [...desktop, ...device]],
+  ["darwin", [...desktop, ...device]],
+  ["ios", device],
+  ["android", device],
+  ["watchos", ["system.notify"]],
+]);
 
 /** True when a node of this platform may be asked this at all. */
 export function isAllowedCommand(command: string, platform: string | undefined, policy: CommandPolicy): boolean {
   if (policy.deny.includes(command)) return false;
-  return (byPlatform[normalise(platform)] ?? device).includes(command) || policy.allow.includes(command);
+  return (byPlatform.get(normalise(platform)) ?? device).includes(command) || policy.allow.includes(command);
 }
 
 /** What is left of a declared surface under the policy: everything outside it is dropped, which is not an error. */

@@ -3,7 +3,7 @@
  * Whether the device is enrolled is another question, asked afterwards in `decide-pairing.ts`.
  */
 import type { RefusalCode } from "../protocol/refusals.ts";
-import { holdsScopes } from "../protocol/vocabulary.ts";
+import { holdsScopes, type Role } from "../protocol/vocabulary.ts";
 import { hashSecret, type Secret, sameSecret } from "../secret.ts";
 import type { DeviceRecord } from "./records.ts";
 
@@ -25,7 +25,7 @@ export interface Presented {
   readonly token?: string | undefined;
   readonly password?: string | undefined;
   readonly deviceToken?: string | undefined;
-  readonly role: string;
+  readonly role: Role;
   readonly scopes: readonly string[];
   readonly clientId: string;
   readonly clientMode: string;

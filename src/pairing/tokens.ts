@@ -38,11 +38,15 @@ export interface IssueOptions {
   readonly nowMs: number;
 }
 
-/** The device without the use of its token for `role`, and without that role: it has to be approved again. */
+/**
+ * The device without the use of its token for `role`, and without that role: it has to be approved again. Its operator scopes
+ * go with the role operator, so that a later approval of less does not bring the old ones back.
+ */
 export function revokeToken(device: DeviceRecord, role: string, nowMs: number): DeviceRecord {
-  const token = device.tokens[role];
+  const token = Object.hasOwn(device.tokens, role) ? device.tokens[role] : undefined;
   return {
     ...device,
+    ...(role === "operator" ? { scopes: [] } : {}),
     roles: device.roles.filter((held) => held !== role),
     ...(token === undefined ? {} : { tokens: { ...device.tokens, [role]: { ...token, revokedAtMs: nowMs } } }),
   };

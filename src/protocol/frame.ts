@@ -53,7 +53,7 @@ export type FieldPolicy = "closed" | "open";
  * Throws `protocol` for text that is no frame; `details.id` is the frame's id where one could be read.
  */
 export function decodeFrame(text: string, fields: FieldPolicy = "open", maxBytes: number = maxPayloadBytes): Frame {
-  if (text.length > maxBytes) throw notAFrame(`message of more than ${maxBytes} bytes`);
+  if (isLongerThan(text, maxBytes)) throw notAFrame(`message of more than ${maxBytes} bytes`);
   if (isNestedTooDeep(text)) throw notAFrame(`message nested deeper than ${maxNesting} levels`);
   let value: unknown;
   try {
@@ -62,6 +62,12 @@ export function decodeFrame(text: string, fields: FieldPolicy = "open", maxBytes
     throw new OpenClawError("protocol", "message is not JSON", { cause, details: { notJson: true } });
   }
   return readFrame(value, fields);
+}
+
+/** Exact, and still cheap: a character has one to three bytes, so most texts are decided by their length. */
+function isLongerThan(text: string, maxBytes: number): boolean {
+  if (text.length > maxBytes) return true;
+  return text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes;
 }
 
 /** Frame -> text. */
@@ -103,6 +109,7 @@ function endOfString(text: string, from: number): number {
 const requestFields = new Set(["type", "id", "method", "params", "traceparent", "expectedProfileId"]);
 const responseFields = new Set(["type", "id", "ok", "payload", "error"]);
 const eventFields = new Set(["type", "event", "payload", "seq", "stateVersion", "recipientProfileId"]);
+const stateVersionFields = new Set(["presence", "health"]);
 const errorFields = new Set(["code", "message", "details", "retryable", "retryAfterMs"]);
 
 function readFrame(value: unknown, fields: FieldPolicy): Frame {
@@ -123,6 +130,7 @@ function readFrame(value: unknown, fields: FieldPolicy): Frame {
     case "event":
       needText(value, "event", complain);
       if (value["seq"] !== undefined && !isCount(value["seq"])) throw complain("seq must be an integer from 0");
+      if (value["stateVersion"] !== undefined) checkStateVersion(value["stateVersion"], fields, complain);
       if (fields === "closed") needKnownFields(value, eventFields, complain);
       break;
     default:
@@ -142,6 +150,13 @@ function checkError(error: unknown, fields: FieldPolicy, complain: (what: string
     throw complain("error.retryAfterMs must be an integer from 0");
   }
   if (fields === "closed") needKnownFields(error, errorFields, complain);
+}
+
+function checkStateVersion(stateVersion: unknown, fields: FieldPolicy, complain: (what: string) => OpenClawError): void {
+  if (!isObject(stateVersion) || !isCount(stateVersion["presence"]) || !isCount(stateVersion["health"])) {
+    throw complain("stateVersion must hold the integers presence and health");
+  }
+  if (fields === "closed") needKnownFields(stateVersion, stateVersionFields, complain);
 }
 
 function needText(value: Record<string, unknown>, name: string, complain: (what: string) => OpenClawError): void {

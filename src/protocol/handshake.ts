@@ -82,6 +82,9 @@ export function readConnectParams(
   return { params: read.output };
 }
 
+/** Characters of complaints that are worth sending back: they may quote what came, and that may be long. */
+const maxProblemLength = 500;
+
 /** The first few complaints of a schema, each with its path. */
 export function describeIssues(issues: readonly v.BaseIssue<unknown>[]): string {
   return issues
@@ -90,7 +93,8 @@ export function describeIssues(issues: readonly v.BaseIssue<unknown>[]): string 
       const path = v.getDotPath(issue);
       return path === null ? issue.message : `${path}: ${issue.message}`;
     })
-    .join("; ");
+    .join("; ")
+    .slice(0, maxProblemLength);
 }
 
 /** The version both sides speak, or undefined: 4 where the client can, else 3. */
@@ -132,7 +136,12 @@ export interface HelloOk {
   readonly type: "hello-ok";
   readonly protocol: number;
   readonly server: { readonly version: string; readonly connId: string };
-  readonly features: { readonly methods: readonly string[]; readonly events: readonly string[] };
+  readonly features: {
+    readonly methods: readonly string[];
+    readonly events: readonly string[];
+    /** What the gateway can do beyond its methods' names; absent before 2026.9.6. */
+    readonly capabilities?: readonly string[];
+  };
   readonly snapshot: Readonly<Record<string, unknown>>;
   readonly policy: { readonly maxPayload: number; readonly maxBufferedBytes: number; readonly tickIntervalMs: number };
   readonly auth?: HelloAuth;
@@ -145,7 +154,11 @@ const helloOk = v.looseObject({
   type: v.literal("hello-ok"),
   protocol: v.pipe(v.number(), v.integer()),
   server: v.looseObject({ version: v.string(), connId: v.string() }),
-  features: v.looseObject({ methods: v.array(v.string()), events: v.array(v.string()) }),
+  features: v.looseObject({
+    methods: v.array(v.string()),
+    events: v.array(v.string()),
+    capabilities: v.optional(v.array(v.string())),
+  }),
   snapshot: v.looseObject({}),
   policy: v.looseObject({ maxPayload: v.number(), maxBufferedBytes: v.number(), tickIntervalMs: v.number() }),
   auth: v.optional(

@@ -297,6 +297,9 @@ export const eventNames = [
   "voicewake.changed",
 ] as const;
 
+/** What gateways of ours can do that the product's cannot: `features.capabilities` of hello-ok. */
+export const capabilities = ["pair-reject-reason"] as const;
+
 /** What a node is asked to do. `params` instead of `paramsJSON` is accepted too (protocol.md § 7.3). */
 export const invokeRequest = v.object({
   id: text,

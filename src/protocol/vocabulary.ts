@@ -42,15 +42,15 @@ export const operatorScopes = [
 ] as const;
 
 /** What a scope holds besides itself. */
-const implied: Readonly<Record<string, readonly string[]>> = {
-  "operator.admin": operatorScopes,
-  "operator.write": ["operator.read", "operator.talk", "operator.sessions.read", "operator.sessions.write"],
-  "operator.sessions.write": ["operator.sessions.read"],
-};
+const implied: ReadonlyMap<string, readonly string[]> = new Map<string, readonly string[]>([
+  ["operator.admin", operatorScopes],
+  ["operator.write", ["operator.read", "operator.talk", "operator.sessions.read", "operator.sessions.write"]],
+  ["operator.sessions.write", ["operator.sessions.read"]],
+]);
 
 /** True when `held` contains `wanted`, itself or by implication (admin holds all, write holds read). */
 export function holdsScope(held: readonly string[], wanted: string): boolean {
-  return held.some((scope) => scope === wanted || (implied[scope]?.includes(wanted) ?? false));
+  return held.some((scope) => scope === wanted || (implied.get(scope)?.includes(wanted) ?? false));
 }
 
 /** True when every scope of `wanted` is held. */

@@ -54,7 +54,7 @@ export function fromWireError(wire: WireError, doing: string): OpenClawError {
 function failureOf(wire: WireError, details: Readonly<Record<string, unknown>>): FailureCode {
   const refusal = findRefusal(details["code"]);
   if (refusal !== undefined) return refusal.failure;
-  const byDetail = typeof details["code"] === "string" ? methodFailures[details["code"]] : undefined;
+  const byDetail = typeof details["code"] === "string" ? methodFailures.get(details["code"]) : undefined;
   if (byDetail !== undefined) return byDetail;
   if (isObject(details["nodeError"])) {
     const nodeCode = details["nodeError"]["code"];
@@ -63,11 +63,13 @@ function failureOf(wire: WireError, details: Readonly<Record<string, unknown>>):
   }
   if (typeof details["reason"] === "string" && commandPolicyReasons.has(details["reason"])) return "command-not-allowed";
   if (details["reason"] === "startup-sidecars" || wire.message === "gateway starting") return "starting";
+  if (details["expectedProtocol"] !== undefined) return "incompatible"; // 2026.3.8 sends no code here
   if (wire.code === "NOT_PAIRED") return "pairing-required";
   if (wire.code === "FORBIDDEN") return "forbidden";
-  if (/^missing scope: /u.test(wire.message)) return "scope-missing"; // 2026.3.8 and 2026.5.27 send no details here
+  if (wire.message.startsWith("missing scope: ")) return "scope-missing"; // 2026.3.8 and 2026.5.27 send no details here
   if (/^unauthorized role: | denied$/u.test(wire.message)) return "forbidden";
   if (/^unknown (requestId|deviceId|nodeId)/u.test(wire.message)) return "not-found";
+  if (wire.message.startsWith("node capability surface is awaiting ")) return "surface-approval-required";
   return wire.code === "UNAVAILABLE" ? "failed" : "protocol";
 }
 
@@ -77,14 +79,14 @@ const commandPolicyReasons = new Set([
   "node did not declare commands",
 ]);
 
-const methodFailures: Readonly<Record<string, FailureCode>> = {
-  MISSING_SCOPE: "scope-missing",
-  NOT_CONNECTED: "node-offline",
-  SURFACE_NOT_APPROVED: "surface-approval-required",
-  PAIRING_CHANGED: "surface-approval-required",
-  UNKNOWN_REQUEST: "not-found",
-  UNKNOWN_DEVICE: "not-found",
-  UNKNOWN_NODE: "not-found",
-  REQUEST_SUPERSEDED: "superseded",
-  REQUEST_RESOLVED: "conflict",
-};
+const methodFailures: ReadonlyMap<string, FailureCode> = new Map<string, FailureCode>([
+  ["MISSING_SCOPE", "scope-missing"],
+  ["NOT_CONNECTED", "node-offline"],
+  ["SURFACE_NOT_APPROVED", "surface-approval-required"],
+  ["PAIRING_CHANGED", "surface-approval-required"],
+  ["UNKNOWN_REQUEST", "not-found"],
+  ["UNKNOWN_DEVICE", "not-found"],
+  ["UNKNOWN_NODE", "not-found"],
+  ["REQUEST_SUPERSEDED", "superseded"],
+  ["REQUEST_RESOLVED", "conflict"],
+]);

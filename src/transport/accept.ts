@@ -28,17 +28,19 @@ export type OpenSocket = (listener: FrameSocketListener) => FrameSocket;
 
 /**
  * Calls `exceeded` as soon as more than `maxBytes` have arrived on `socket`, and stops counting when the returned function is called.
- * It counts what the network delivers, so a long message is stopped before it has been collected.
+ * It counts what the network delivers, so a long message is stopped before it has been collected. What comes after that is read and
+ * thrown away: unread, it would turn our close frame into a reset connection.
  */
 export function limitBytes(socket: Duplex, maxBytes: number, exceeded: () => void): () => void {
   let seen = 0;
   const count = (chunk: Buffer) => {
     seen += chunk.length;
     if (seen <= maxBytes) return;
-    stop();
     exceeded();
+    socket.removeAllListeners("data").resume();
+    socket.end();
   };
   const stop = () => void socket.off("data", count);
-  socket.on("data", count);
+  socket.prependListener("data", count); // before the WebSocket hears of the same bytes
   return stop;
 }

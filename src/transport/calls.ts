@@ -21,9 +21,9 @@ export class Calls {
 
   /** Sends a request and resolves with its payload; fails with what the gateway's error means, `timeout`, or the connection's end. */
   call(method: string, params: unknown, timeoutMs: number, signal?: AbortSignal): Promise<unknown> {
-    signal?.throwIfAborted();
     const id = String(++this.#lastId);
     return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
       const done = () => {
         clearTimeout(timer);
         signal?.removeEventListener("abort", abort);
@@ -58,7 +58,7 @@ export class Calls {
 
   /** Fails everything that waits: the connection is gone. */
   failAll(error: unknown): void {
-    for (const waiting of [...this.#waiting.values()]) waiting.fail(error);
+    for (const waiting of this.#waiting.values()) waiting.fail(error);
   }
 }
 

@@ -50,9 +50,9 @@ function openTcp(url: URL, signal: AbortSignal): Promise<Socket> {
     signal.addEventListener("abort", stop, { once: true });
     socket.once("connect", () => {
       signal.removeEventListener("abort", stop);
-      socket.removeAllListeners("error");
       resolve(socket);
     });
+    // Stays after the connect: the connection may break while the next step is still loading.
     socket.once("error", (error) => {
       signal.removeEventListener("abort", stop);
       reject(unreachable(url, error));
@@ -62,9 +62,11 @@ function openTcp(url: URL, signal: AbortSignal): Promise<Socket> {
 
 async function openTls(tcp: Socket, url: URL, pin: string | undefined, signal: AbortSignal): Promise<TLSSocket> {
   const tls = await import("node:tls");
+  assertStillOpen(tcp, url, signal);
   const host = hostOf(url);
   const socket = tls.connect({
     socket: tcp,
+    host, // what the certificate has to be for; the connection itself is there already
     ...(isIP(host) === 0 ? { servername: host } : {}),
     rejectUnauthorized: pin === undefined,
     checkServerIdentity: pin === undefined ? tls.checkServerIdentity : () => undefined,
@@ -104,6 +106,7 @@ async function upgrade(
   listener: FrameSocketListener,
 ): Promise<FrameSocket> {
   const { WebSocket } = await import("ws");
+  assertStillOpen(socket, url, signal);
   const headers = Object.fromEntries((options.headers ?? []).map(([name, value]) => [name, value.reveal()]));
   if (options.bearer !== undefined) headers["Authorization"] = `Bearer ${options.bearer.reveal()}`;
   return new Promise((resolve, reject) => {
@@ -142,11 +145,21 @@ async function upgrade(
   });
 }
 
+/** What happened while a step was loading its code is no longer told by an event. */
+function assertStillOpen(socket: Socket, url: URL, signal: AbortSignal): void {
+  signal.throwIfAborted();
+  if (socket.destroyed || socket.readableEnded) throw hungUp(url, socket.errored ?? undefined);
+}
+
 /** What an HTTP answer instead of an upgrade means. The body is read as far as it can explain anything. */
 async function refusal(url: URL, response: IncomingMessage): Promise<OpenClawError> {
   const status = response.statusCode ?? 0;
-  const said = explanation(await readBody(response));
-  const details: Record<string, unknown> = { status, ...(said === undefined ? {} : { said }) };
+  const { said, code } = explanation(await readBody(response));
+  const details: Record<string, unknown> = {
+    status,
+    ...(said === undefined ? {} : { said }),
+    ...(code === undefined ? {} : { code }),
+  };
   const suffix = said === undefined ? "" : `: ${said}`;
   if (status === 401 || status === 403) {
     return new OpenClawError("upgrade-refused", `${url.host} refused the upgrade with HTTP ${status}${suffix}`, {
@@ -194,19 +207,22 @@ async function readBody(response: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString("utf8");
 }
 
-/** The sentence in a refusal's body: JSON `error.message`, or one line of plain text. HTML explains nothing. */
-function explanation(body: string): string | undefined {
+/** The sentence in a refusal's body: JSON `error.message` with its `error.code`, or one line of plain text. HTML explains nothing. */
+function explanation(body: string): { readonly said?: string | undefined; readonly code?: string } {
   try {
     const parsed: unknown = JSON.parse(body);
     if (typeof parsed === "object" && parsed !== null && "error" in parsed) {
       const { error } = parsed;
-      if (typeof error === "object" && error !== null && "message" in error) return String(error.message).slice(0, 300);
+      if (typeof error === "object" && error !== null && "message" in error) {
+        const code = "code" in error && typeof error.code === "string" ? { code: error.code.slice(0, 100) } : {};
+        return { said: String(error.message).slice(0, 300), ...code };
+      }
     }
   } catch {
     // Not JSON: perhaps a sentence.
   }
   const line = body.trim().split("\n")[0] ?? "";
-  return line === "" || line.startsWith("<") || line.startsWith("{") ? undefined : line.slice(0, 200);
+  return line === "" || line.startsWith("<") || line.startsWith("{") ? {} : { said: line.slice(0, 200) };
 }
 
 function hostOf(url: URL): string {
@@ -257,16 +273,18 @@ function tlsFailed(url: URL, cause: Error): OpenClawError {
 
 function brokenUpgrade(url: URL, cause: Error): OpenClawError {
   const code = systemCode(cause);
-  if (code === "ECONNRESET" || code === "EPIPE" || /hang up/u.test(cause.message)) {
-    return new OpenClawError("unreachable", `${url.host} closed the connection during the upgrade`, {
-      hint: "a tunnel whose far end is down does this; check that the gateway behind it runs",
-      cause,
-      details: { systemCode: code },
-    });
-  }
+  if (code === "ECONNRESET" || code === "EPIPE" || /hang up/u.test(cause.message)) return hungUp(url, cause);
   return new OpenClawError("not-a-gateway", `${url.host} does not speak WebSocket: ${cause.message}`, {
     hint: "check the port: something else listens there",
     cause,
     details: { systemCode: code },
+  });
+}
+
+function hungUp(url: URL, cause: Error | undefined): OpenClawError {
+  return new OpenClawError("unreachable", `${url.host} closed the connection during the upgrade`, {
+    hint: "a tunnel whose far end is down does this; check that the gateway behind it runs",
+    cause,
+    details: { systemCode: systemCode(cause) },
   });
 }

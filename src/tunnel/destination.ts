@@ -61,7 +61,10 @@ export function parseForward(direction: ForwardDirection, text: string): Forward
   if (listening.length < 1 || listening.length > 2) throw bad(`cannot read the forward "${text}"`, shape);
   const bind = listening.length === 2 ? listening[0] : undefined;
   if (bind === "") {
-    throw bad(`the bind address of "${text}" is empty`, "write * to listen on every address, or leave out the first colon");
+    throw bad(
+      `the bind address of "${text}" is empty`,
+      "write * to listen on every address, or leave out the first colon",
+    );
   }
   const port = readPort(listening.at(-1) ?? "", `listening port of "${text}"`, 0);
   return { direction, bind: bind === undefined ? loopbackBind : checkHost(bind, text), port, target: readTarget() };
@@ -100,7 +103,7 @@ function readUser(text: string, isUri: boolean): string {
 
 function readHostAndPort(text: string): { host: string; port?: number } {
   if (isIPv6(text)) return { host: text };
-  const match = /^(?:\[(?<address>[^\]]*)\]|(?<name>[^:[\]]*))(?::(?<port>.*))?$/s.exec(text);
+  const match = /^(?:\[(?<address>[^\]]*)\]|(?<name>[^:[\]]*))(?::(?<port>[^:]*))?$/s.exec(text);
   const { address, name = "", port } = match?.groups ?? {};
   if (match === null) {
     throw bad(`cannot read the host "${printable(text)}"`, "write an IPv6 address with a port as [address]:port");

@@ -60,16 +60,26 @@ export function parseKnownHosts(text: string, file: string): KnownHosts {
  * it `changed`, whatever its type: else an attacker would only have to offer a type that is not listed.
  * On a port other than 22, a key listed for the plain host name is good too, but a different one is no alarm.
  */
-export function decideHostKey(entries: readonly KnownHost[], { host, port }: HostAddress, keyBlob: Buffer): HostKeyDecision {
-  const onPort = decideByName(entries, lookupName({ host, port }), keyBlob);
-  if (onPort.verdict !== "unknown" || port === sshPort) return onPort;
-  const byHost = decideByName(entries, host.toLowerCase(), keyBlob);
-  return byHost.verdict === "changed" ? { verdict: "unknown" } : byHost;
+export function decideHostKey(
+  entries: readonly KnownHost[],
+  { host, port }: HostAddress,
+  keyBlob: Buffer,
+): HostKeyDecision {
+  const onPort = entries.filter((entry) => matchesHost(entry.hosts, lookupName({ host, port })));
+  const byHost = port === sshPort ? [] : entries.filter((entry) => matchesHost(entry.hosts, host.toLowerCase()));
+  const same = [...onPort, ...byHost].filter((entry) => entry.keyBlob.equals(keyBlob));
+  const revoked = same.find((entry) => entry.marker === "revoked");
+  if (revoked !== undefined) return { verdict: "revoked", file: revoked.file, line: revoked.line };
+  if (same.some((entry) => onPort.includes(entry))) return { verdict: "known" };
+  const other = onPort.find((entry) => entry.marker === undefined);
+  if (other !== undefined) return { verdict: "changed", file: other.file, line: other.line, keyType: other.keyType };
+  return { verdict: same.length > 0 ? "known" : "unknown" };
 }
 
 /** The types of the keys known for a host, in the order of the files: what to ask the server for first. */
 export function knownKeyTypes(entries: readonly KnownHost[], { host, port }: HostAddress): string[] {
-  const byName = (name: string) => entries.filter((entry) => entry.marker === undefined && matchesHost(entry.hosts, name));
+  const byName = (name: string) =>
+    entries.filter((entry) => entry.marker === undefined && matchesHost(entry.hosts, name));
   const onPort = byName(lookupName({ host, port }));
   const found = onPort.length > 0 ? onPort : byName(host.toLowerCase());
   return [...new Set(found.map((entry) => entry.keyType))];
@@ -103,17 +113,6 @@ export function matchesHost(hosts: string, name: string): boolean {
   const patterns = hosts.toLowerCase().split(",");
   const hit = (pattern: string) => matchesPattern(pattern, name);
   return patterns.some(hit) && !patterns.some((pattern) => pattern.startsWith("!") && hit(pattern.slice(1)));
-}
-
-function decideByName(entries: readonly KnownHost[], name: string, keyBlob: Buffer): HostKeyDecision {
-  const ours = entries.filter((entry) => matchesHost(entry.hosts, name));
-  const same = ours.filter((entry) => entry.keyBlob.equals(keyBlob));
-  const revoked = same.find((entry) => entry.marker === "revoked");
-  if (revoked !== undefined) return { verdict: "revoked", file: revoked.file, line: revoked.line };
-  if (same.length > 0) return { verdict: "known" };
-  const other = ours.find((entry) => entry.marker === undefined);
-  if (other === undefined) return { verdict: "unknown" };
-  return { verdict: "changed", file: other.file, line: other.line, keyType: other.keyType };
 }
 
 /** `|1|salt|hash`, both base64: HMAC-SHA1 of the name under the salt (ssh-keygen -H). */

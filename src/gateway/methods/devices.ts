@@ -44,7 +44,8 @@ export function deviceMethods({ tables, enrolment, sessions, runtime }: MethodHo
     },
 
     "device.pair.reject": async ({ session }, { requestId, reason }) => {
-      const { deviceId } = await enrolment.rejectDevice(requestId, reason, deciderOf(session));
+      const mayReject = (request: { readonly deviceId: string }) => assertOwnDevice(session, request.deviceId);
+      const { deviceId } = await enrolment.rejectDevice(requestId, reason, deciderOf(session), mayReject);
       return { requestId, deviceId };
     },
 
@@ -100,7 +101,7 @@ export function deciderOf({ facts }: Session): Decider {
 }
 
 /** Who came with a device token and is no admin manages its own device only. */
-function assertOwnDevice(session: Session, deviceId: string): void {
+export function assertOwnDevice(session: Session, deviceId: string): void {
   if (!isLimitedToOwnDevice(session) || session.facts.deviceId === deviceId) return;
   throw missingScope("operator.admin");
 }

@@ -6,7 +6,7 @@ import { holdsScope } from "../../protocol/vocabulary.ts";
 import { invalidRequest, missingScope } from "../../protocol/wire-error.ts";
 import type { CallContext } from "../dispatch.ts";
 import { approvedSurface, nodeSummary, surfaceSummary } from "../summaries.ts";
-import { deciderOf } from "./devices.ts";
+import { assertOwnDevice, deciderOf } from "./devices.ts";
 import type { MethodHouse } from "./index.ts";
 
 type NodeMethods = Pick<
@@ -64,6 +64,7 @@ export function nodeMethods({ tables, enrolment, sessions, runtime }: MethodHous
 
     "node.rename": async ({ session }, { nodeId, displayName }) => {
       knownNode(nodeId);
+      assertOwnDevice(session, nodeId);
       await enrolment.renameDevice(nodeId, displayName, deciderOf(session));
       return { nodeId, displayName };
     },

@@ -19,6 +19,6 @@ export function childEnvironment(
 }
 
 /** True for the variables we take credentials from. */
-export function isOwnCredential(name: string): boolean {
+function isOwnCredential(name: string): boolean {
   return /^(?:OPENCLAW_.*(?:TOKEN|PASSWORD|PASSPHRASE|HEADER|SECRET|CODE|KEY)|CF_ACCESS_)/iu.test(name);
 }

@@ -39,7 +39,7 @@ export interface Admission {
 }
 
 export interface Attempt {
-  readonly command: readonly [string, ...string[]] | readonly string[];
+  readonly command: readonly string[];
   /** Absolute. */
   readonly cwd: string;
   readonly agentId?: string | null | undefined;
@@ -92,7 +92,11 @@ const fallbackPath = "/usr/local/bin:/usr/bin:/bin";
 
 function checkEntry(entry: string, home: string): void {
   if (entry !== "" && (!isPathPattern(entry) || isAbsolute(expandHome(entry, home)))) return;
-  throw new OpenClawError("usage", `cannot allow ${JSON.stringify(entry)}: neither a program's name nor an absolute path`, {
-    hint: "name the program, or give its whole path",
-  });
+  throw new OpenClawError(
+    "usage",
+    `cannot allow ${JSON.stringify(entry)}: neither a program's name nor an absolute path`,
+    {
+      hint: "name the program, or give its whole path",
+    },
+  );
 }

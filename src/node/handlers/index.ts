@@ -13,16 +13,14 @@ export interface HandlerOptions extends ExecOptions {
   readonly displayName?: string | undefined;
 }
 
-/** The commands a node declares at connect, in the order of protocol.md § 7.5. */
-export const nodeCommands = [
-  "system.which",
-  "system.run.prepare",
-  "system.run",
-  "system.execApprovals.get",
-  "system.execApprovals.set",
-  "system.info",
-] as const;
-export type NodeCommand = (typeof nodeCommands)[number];
+/** protocol.md § 7.5; `system.info` is ours. */
+export type NodeCommand =
+  | "system.which"
+  | "system.run.prepare"
+  | "system.run"
+  | "system.execApprovals.get"
+  | "system.execApprovals.set"
+  | "system.info";
 
 /** The handlers of every command. Throws `usage` for an `allow` entry that could never match. */
 export function createHandlers({ displayName, ...exec }: HandlerOptions): Readonly<Record<NodeCommand, InvokeHandler>> {

@@ -3,16 +3,17 @@ import * as v from "valibot";
 import { invalidRequest } from "./invoke.ts";
 
 /** Words of one command, and characters of all of them: both far below what the kernel takes (E2BIG). */
-export const maxArgs = 1_000;
-export const maxCommandChars = 100_000;
+const maxArgs = 1_000;
+const maxCommandChars = 100_000;
 
 /** Variables one call may set, and characters of their names and values together. */
-export const maxEnvVariables = 200;
-export const maxEnvChars = 100_000;
+const maxEnvVariables = 200;
+const maxEnvChars = 100_000;
 
 /** Names one `system.which` may ask for. */
-export const maxBins = 200;
+const maxBins = 200;
 
+const noRecord = "must be an object of strings";
 const oneString = "must be an array of strings, one a word: no shell takes a line apart here";
 const withoutNul = v.check((text: string) => !text.includes("\0"), "must not contain NUL");
 const text = v.pipe(v.string("must be a string"), withoutNul);
@@ -30,7 +31,8 @@ const variableName = v.pipe(
   v.regex(/^[^=\0]+$/u, "must have names that are not empty and without = and NUL"),
 );
 const env = v.pipe(
-  v.record(variableName, text, "must be an object of strings"),
+  v.custom<Record<string, unknown>>((value) => !Array.isArray(value), noRecord), // valibot takes a list for a record
+  v.record(variableName, text, noRecord),
   v.maxEntries(maxEnvVariables, `must not have more than ${maxEnvVariables} variables`),
   v.check(
     (variables) => countChars(Object.entries(variables).flat()) <= maxEnvChars,
@@ -49,7 +51,9 @@ const runParams = v.object(
   {
     ...planFields,
     env: v.nullish(env),
-    timeoutMs: v.nullish(v.pipe(v.number("must be a number of milliseconds"), v.finite(), v.minValue(0, "must not be negative"))),
+    timeoutMs: v.nullish(
+      v.pipe(v.number("must be a number of milliseconds"), v.finite(), v.minValue(0, "must not be negative")),
+    ),
     runId: v.nullish(label),
   },
   "must be an object",

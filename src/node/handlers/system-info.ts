@@ -3,7 +3,7 @@ import { arch, cpus, freemem, hostname, loadavg, platform, release, totalmem, up
 import type { InvokeHandler } from "./invoke.ts";
 
 /** What `system.info` answers. `loadAverage` is over 1, 5 and 15 minutes, zeros on Windows. */
-export interface SystemInfo {
+interface SystemInfo {
   readonly displayName?: string;
   readonly hostname: string;
   readonly platform: string;

@@ -11,7 +11,7 @@ import { type InvokeContext, InvokeError, type InvokeHandler } from "./invoke.ts
 import { readPrepareParams, readRunParams, type RunParams } from "./params.ts";
 
 /** Milliseconds a command may run at the most: an hour. */
-export const maxRunMs = 3_600_000;
+const maxRunMs = 3_600_000;
 
 /** Milliseconds kept back from the invoke's time, so that a stopped command is still reported: two kill graces. */
 const answerMarginMs = 2_000;
@@ -34,7 +34,8 @@ export function systemRun(setting: ExecSetting): InvokeHandler {
       throw new InvokeError("UNAVAILABLE", `SYSTEM_RUN_DENIED: ${explainDenial(decision, request.command)}`);
     }
     if (request.sessionKey) tell("exec.started", {});
-    const result = path === undefined ? noSuchProgram(request.command) : await run(setting, request, path, cwd, context);
+    const result =
+      path === undefined ? noSuchProgram(request.command) : await run(setting, request, path, cwd, context);
     if (request.sessionKey) tell("exec.finished", finishedFields(result));
     return result;
   };
@@ -87,20 +88,21 @@ async function run(
   try {
     return await runProcess({ path, args: request.command.slice(1), cwd, env, timeoutMs: limitMs, signal, runtime });
   } catch (cause) {
-    if (signal.aborted) throw new InvokeError("UNAVAILABLE", "system.run was cancelled and its program stopped", { cause });
+    if (signal.aborted)
+      throw new InvokeError("UNAVAILABLE", "system.run was cancelled and its program stopped", { cause });
     throw cause;
   }
 }
 
 /** What every exec event says, whichever it is: whose it is, and what ran (protocol.md § 7.5; the fallbacks as recorded). */
-function eventSender(request: RunParams, { emit, runtime }: InvokeContext) {
+function eventSender(request: RunParams, context: InvokeContext) {
   const about = {
     sessionKey: request.sessionKey || "node",
-    runId: request.runId || randomUuid(runtime),
+    runId: request.runId || randomUuid(context.runtime),
     host: "node",
     command: shortCommandText(request.command),
   };
-  return (event: string, fields: object) => emit(event, { ...about, ...fields });
+  return (event: string, fields: object) => context.emit(event, { ...about, ...fields });
 }
 
 function finishedFields({ stdout, stderr, error, ...ending }: ProcessResult) {

@@ -1,0 +1,29 @@
+/** Builds what the package ships: the CLI and the library as lazily split bundles, and the library's types. */
+import { execFileSync } from "node:child_process";
+import { rmSync } from "node:fs";
+import { build } from "esbuild";
+
+rmSync("dist", { recursive: true, force: true });
+
+await build({
+  entryPoints: { main: "src/cli/main.ts", index: "src/index.ts" },
+  outdir: "dist",
+  bundle: true,
+  splitting: true,
+  format: "esm",
+  platform: "node",
+  target: "node24",
+  minifySyntax: true,
+  // CommonJS packages with native or optional parts stay what they are; they are loaded when a socket or a tunnel is opened.
+  external: ["ws", "ssh2"],
+  banner: {
+    js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
+  },
+});
+
+execFileSync(
+  process.execPath,
+  ["node_modules/typescript/bin/tsc", "-p", "tsconfig.json", "--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", ".cache/types"],
+  { stdio: "inherit" },
+);
+execFileSync("cp", ["-r", ".cache/types/src/.", "dist/"]);

@@ -1,0 +1,38 @@
+/** `openclaw devices approve` */
+import type { Command } from "commander";
+import type { Context } from "../../context.ts";
+import { findRequest, listDevices, newestRequest, showDeviceRequest, unconfirmed } from "../../device-directory.ts";
+import { defineCommand } from "../../globals.ts";
+import { asOperator } from "../../operator.ts";
+import { type TargetFlags, withTarget } from "../../target-options.ts";
+
+interface Flags extends TargetFlags {
+  readonly latest?: boolean;
+  readonly yes?: boolean;
+}
+
+export function approveCommand(context: Context): Command {
+  return withTarget(
+    defineCommand("approve", "let a device in that waits for approval", [
+      "openclaw devices approve 3f2a91c4",
+      "openclaw devices approve --latest --yes",
+    ])
+      .argument("[request]", "request id, device id or name; without one the newest request is shown")
+      .option("--latest", "the newest request")
+      .option("--yes", "approve the newest request without looking at it first"),
+  ).action(async (wanted: string | undefined, flags: Flags) => {
+    // Approving a node takes admin on newer gateways; the least that every version takes for any request.
+    const approved = await asOperator(context, flags, ["operator.pairing", "operator.admin"], async (session) => {
+      const pending = (await listDevices(session)).pending.map(showDeviceRequest);
+      const request =
+        wanted === undefined
+          ? newestRequest(pending, "openclaw devices list")
+          : findRequest(wanted, pending, "openclaw devices list");
+      if (wanted === undefined && flags.yes !== true) {
+        throw unconfirmed(request, `openclaw devices approve ${request.requestId}`);
+      }
+      return session.call("device.pair.approve", { requestId: request.requestId });
+    });
+    context.output.result(approved, ({ device }) => `Approved ${device.displayName ?? device.clientId} (${device.deviceId})`);
+  });
+}

@@ -1,0 +1,30 @@
+/** `openclaw devices …` */
+import type { Command } from "commander";
+import type { Context } from "../../context.ts";
+import { defineGroup } from "../../globals.ts";
+import { approveCommand } from "./approve.ts";
+import { clearCommand } from "./clear.ts";
+import { listCommand } from "./list.ts";
+import { rejectCommand } from "./reject.ts";
+import { removeCommand } from "./remove.ts";
+import { renameCommand } from "./rename.ts";
+import { revokeCommand } from "./revoke.ts";
+import { rotateCommand } from "./rotate.ts";
+
+export function devicesCommand(context: Context): Command {
+  return defineGroup(
+    "devices",
+    "approve, name, rotate, revoke and remove devices",
+    ["openclaw devices list", "openclaw devices approve 3f2a91"],
+    [
+      listCommand(context),
+      approveCommand(context),
+      rejectCommand(context),
+      removeCommand(context),
+      renameCommand(context),
+      rotateCommand(context),
+      revokeCommand(context),
+      clearCommand(context),
+    ],
+  );
+}

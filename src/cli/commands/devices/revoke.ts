@@ -1,0 +1,30 @@
+/** `openclaw devices revoke` */
+import type { Command } from "commander";
+import type { Context } from "../../context.ts";
+import { findDevice, listDevices } from "../../device-directory.ts";
+import { defineCommand } from "../../globals.ts";
+import { asOperator } from "../../operator.ts";
+import { type TargetFlags, withTarget } from "../../target-options.ts";
+import { oneDevice, roleOf } from "../../token-choice.ts";
+
+interface Flags extends TargetFlags {
+  readonly device?: string;
+  readonly role?: string;
+}
+
+export function revokeCommand(context: Context): Command {
+  return withTarget(
+    defineCommand("revoke", "end a role of a device at once; it has to be approved again", [
+      "openclaw devices revoke kitchen-node --role node",
+    ])
+      .argument("[device]", "device id, prefix or name")
+      .option("--device <device>", "the same, as an option")
+      .option("--role <role>", "operator or node; not needed when the device has one role"),
+  ).action(async (wanted: string | undefined, flags: Flags) => {
+    const revoked = await asOperator(context, flags, ["operator.pairing", "operator.admin"], async (session) => {
+      const device = findDevice(oneDevice(wanted, flags.device), (await listDevices(session)).paired);
+      return session.call("device.token.revoke", { deviceId: device.deviceId, role: roleOf(device, flags.role) });
+    });
+    context.output.result(revoked, ({ deviceId, role }) => `Revoked the ${role} token of ${deviceId}`);
+  });
+}

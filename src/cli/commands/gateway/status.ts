@@ -1,0 +1,54 @@
+/** `openclaw gateway status` */
+import type { Command } from "commander";
+import { isFailure, OpenClawError } from "../../../errors.ts";
+import type { Context } from "../../context.ts";
+import { defineCommand } from "../../globals.ts";
+import { openOperator } from "../../operator.ts";
+import { type TargetFlags, withTarget } from "../../target-options.ts";
+
+export function statusCommand(context: Context): Command {
+  return withTarget(
+    defineCommand("status", "whether a gateway is there, lets us in, and which version it is", [
+      "openclaw gateway status",
+      "openclaw gateway status --url ws://127.0.0.1:18791 --token-file token",
+    ]),
+  ).action(async (flags: TargetFlags) => {
+    const target = await context.target(flags);
+    const startedAtMs = context.runtime.now();
+    try {
+      await using session = await openOperator(context, flags, []);
+      const { hello } = session;
+      await session.call("health", {}, { timeoutMs: context.timeoutMs });
+      const uptimeMs = hello.snapshot["uptimeMs"];
+      const value = {
+        url: target.address.url,
+        reachable: true,
+        upgrade: "accepted",
+        auth: hello.auth?.method ?? "accepted",
+        version: hello.server.version,
+        protocol: hello.protocol,
+        latencyMs: context.runtime.now() - startedAtMs,
+        ...(typeof uptimeMs === "number" ? { uptimeMs } : {}),
+      };
+      context.output.result(value, (shown) =>
+        [
+          `${shown.url} is up`,
+          `  version    ${shown.version} (protocol ${shown.protocol})`,
+          `  let in by  ${shown.auth}`,
+          `  latency    ${shown.latencyMs} ms`,
+        ].join("\n"),
+      );
+    } catch (error) {
+      throw withReach(error, target.address.url);
+    }
+  });
+}
+
+/** The failure, with how far we came: a script wants to know whether anything is there at all. */
+function withReach(error: unknown, url: string): unknown {
+  if (!isFailure(error)) return error;
+  const reachable = !isFailure(error, "unreachable", "timeout", "tls-failed", "not-a-gateway", "insecure-transport", "usage");
+  const upgrade = isFailure(error, "upgrade-refused") ? "refused" : reachable ? "accepted" : "not reached";
+  const { code, message, hint, fix, details } = error;
+  return new OpenClawError(code, message, { hint, fix, details: { ...details, url, reachable, upgrade }, cause: error });
+}

@@ -1,0 +1,16 @@
+/** `openclaw identity …` */
+import type { Command } from "commander";
+import type { Context } from "../../context.ts";
+import { defineGroup } from "../../globals.ts";
+import { createCommand } from "./create.ts";
+import { listCommand } from "./list.ts";
+import { showCommand } from "./show.ts";
+
+export function identityCommand(context: Context): Command {
+  return defineGroup(
+    "identity",
+    "the key that this machine is known by",
+    ["openclaw identity show"],
+    [showCommand(context), listCommand(context), createCommand(context)],
+  );
+}

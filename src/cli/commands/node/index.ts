@@ -1,0 +1,15 @@
+/** `openclaw node …` */
+import type { Command } from "commander";
+import type { Context } from "../../context.ts";
+import { defineGroup } from "../../globals.ts";
+import { runCommand } from "./run.ts";
+import { statusCommand } from "./status.ts";
+
+export function nodeCommand(context: Context): Command {
+  return defineGroup(
+    "node",
+    "let this machine serve a gateway as a node",
+    ["openclaw node run --host 127.0.0.1 --port 18791 --token-file token"],
+    [runCommand(context), statusCommand(context)],
+  );
+}

@@ -1,0 +1,74 @@
+/** `openclaw node run` */
+import type { Command } from "commander";
+import { parseDuration } from "../../../config/duration.ts";
+import type { NodeEvent } from "../../../node/index.ts";
+import type { Context } from "../../context.ts";
+import { collect, defineCommand } from "../../globals.ts";
+import { list } from "../../human.ts";
+import { type NodeRunFlags, prepareNode } from "../../node-setup.ts";
+import { RunRecord } from "../../../state/run-record.ts";
+import { withTarget } from "../../target-options.ts";
+
+export function runCommand(context: Context): Command {
+  return withTarget(
+    defineCommand("run", "connect to a gateway as a node and serve what it asks, for as long as it may", [
+      "openclaw node run --host 127.0.0.1 --port 18791 --display-name kitchen --token-file token",
+      "OPENCLAW_GATEWAY_TOKEN=… openclaw node run --port 18791 --allow git",
+    ])
+      .option("--display-name <name>", "what the gateway's owner sees (default: the host's name)")
+      .option("--node-id <id>", "the id of this node's instance (default: made once and kept)")
+      .option("--wait", "wait for approvals (the default)", true)
+      .option("--no-wait", "end with exit code 5 when an approval is needed")
+      .option("--approval-timeout <duration>", "how long to wait for approvals", "5m")
+      .option("--allow <command>", "a program that system.run may start, by name or path; repeatable", collect)
+      .option("--exec-policy <policy>", "deny, allowlist or full (default: what exec-approvals.json says, else allowlist)"),
+  ).action(async (flags: NodeRunFlags) => {
+    const { runNode } = await import("../../../node/index.ts");
+    const options = await prepareNode(context, flags);
+    await using record = await RunRecord.write(context.paths().runDir, "node", { gateway: options.gateway.url, state: "connecting" }, context.runtime);
+    await context.untilStopped(() => runNode({
+      ...options,
+      wait: flags.wait,
+      approvalTimeoutMs: parseDuration(flags.approvalTimeout, "--approval-timeout"),
+      signal: context.options.signal,
+      onEvent: (event) => {
+        record.note(stateAfter(event));
+        context.output.event(event, describeEvent);
+      },
+    }));
+  });
+}
+
+function stateAfter({ event }: NodeEvent): string | undefined {
+  switch (event) {
+    case "connecting":
+    case "ready":
+    case "pairing-required":
+    case "disconnected":
+      return event;
+    case "invoke":
+    case "stopped":
+      return undefined;
+  }
+}
+
+function describeEvent(event: NodeEvent): string | undefined {
+  switch (event.event) {
+    case "connecting":
+      return `connecting to ${event.url}`;
+    case "pairing-required":
+      return [
+        event.layer === "device" ? "this device waits for approval" : "the command list of this node waits for approval",
+        `  fingerprint  ${event.fingerprint}`,
+        `  on the gateway's host: ${event.approve}`,
+      ].join("\n");
+    case "ready":
+      return `ready on gateway ${event.gatewayVersion} (protocol ${event.protocol}): ${list(event.commands)}`;
+    case "invoke":
+      return `${event.ok ? "served" : "refused"} ${event.command} in ${event.durationMs} ms`;
+    case "disconnected":
+      return `disconnected: ${event.reason || `close code ${event.code}`}; next try in ${event.retryInMs} ms`;
+    case "stopped":
+      return `stopped: ${event.reason}`;
+  }
+}

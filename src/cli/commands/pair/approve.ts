@@ -1,0 +1,76 @@
+/** `openclaw pair approve` */
+import type { Command } from "commander";
+import type { GatewaySession } from "../../../client/gateway-session.ts";
+import { OpenClawError } from "../../../errors.ts";
+import type { Context } from "../../context.ts";
+import { findRequest, newestRequest, unconfirmed } from "../../device-directory.ts";
+import { defineCommand } from "../../globals.ts";
+import { asOperator } from "../../operator.ts";
+import { approveRequest, listPending, type PendingRequest } from "../../pending-requests.ts";
+import { type TargetFlags, withTarget } from "../../target-options.ts";
+
+interface Flags extends TargetFlags {
+  readonly surface?: boolean;
+  readonly latest?: boolean;
+  readonly yes?: boolean;
+}
+
+/** How often we look whether the node has come back with its command list. */
+const pollMs = 250;
+
+export function approveCommand(context: Context): Command {
+  return withTarget(
+    defineCommand("approve", "approve a request of either layer", [
+      "openclaw pair approve 3f2a91c4",
+      "openclaw pair approve 3f2a91c4 --surface",
+    ])
+      .argument("[request]", "request id, device id or name; without one the newest request is shown")
+      .option("--surface", "also approve the command list that follows, and return when the node can be invoked")
+      .option("--latest", "the newest request")
+      .option("--yes", "approve the newest request without looking at it first"),
+  ).action(async (wanted: string | undefined, flags: Flags) => {
+    const scopes = ["operator.pairing", "operator.admin"];
+    const approved = await asOperator(context, flags, scopes, async (session) => {
+      const request = chooseRequest(await listPending(session), wanted, flags);
+      const deviceId = await approveRequest(session, request);
+      const base = { requestId: request.requestId, deviceId, layer: request.layer };
+      const isNode = request.layer === "device" && request.role === "node";
+      if (flags.surface !== true || !isNode) return base;
+      return { ...base, commands: await approveSurface(context, session, deviceId) };
+    });
+    context.output.result(approved, (value) =>
+      "commands" in value
+        ? `Approved ${value.deviceId}; it can be invoked: ${value.commands.join(", ")}`
+        : `Approved the ${value.layer} request of ${value.deviceId}`,
+    );
+  });
+}
+
+function chooseRequest(pending: readonly PendingRequest[], wanted: string | undefined, flags: Flags): PendingRequest {
+  if (wanted !== undefined) return findRequest(wanted, pending, "openclaw pair list");
+  const newest = newestRequest(pending, "openclaw pair list");
+  if (flags.yes === true) return newest;
+  throw unconfirmed(newest, `openclaw pair approve ${newest.requestId}`);
+}
+
+/** Waits for the node to come back, approves what it offers, and resolves with what it can be asked. */
+async function approveSurface(context: Context, session: GatewaySession, nodeId: string): Promise<readonly string[]> {
+  const signal = context.oneShotSignal;
+  for (;;) {
+    const waiting = (await listPending(session)).find((request) => request.layer === "surface" && request.deviceId === nodeId);
+    if (waiting !== undefined) await approveRequest(session, waiting);
+    const { nodes } = await session.call("node.list", {});
+    const node = nodes.find((other) => other.nodeId === nodeId);
+    if (node?.connected === true && node.commands.length > 0) return node.commands;
+    try {
+      await context.runtime.sleep(pollMs, signal);
+    } catch (cause) {
+      if (context.options.signal.aborted) throw cause;
+      throw new OpenClawError("node-offline", "the device is approved, but the node did not come back in time", {
+        hint: "start it there (openclaw node run); then: openclaw nodes pending",
+        details: { deviceId: nodeId },
+        cause,
+      });
+    }
+  }
+}

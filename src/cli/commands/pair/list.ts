@@ -1,0 +1,37 @@
+/** `openclaw pair list` */
+import type { Command } from "commander";
+import type { Context } from "../../context.ts";
+import { defineCommand } from "../../globals.ts";
+import { ago, list } from "../../human.ts";
+import { asOperator } from "../../operator.ts";
+import { listPending, type PendingRequest } from "../../pending-requests.ts";
+import { type TargetFlags, withTarget } from "../../target-options.ts";
+
+export function listCommand(context: Context): Command {
+  return withTarget(
+    defineCommand("list", "everything that waits for approval: devices, and command lists of nodes", ["openclaw pair list"]),
+  ).action(async (flags: TargetFlags) => {
+    const pending = await asOperator(context, flags, ["operator.pairing"], listPending);
+    context.output.result({ pending }, (value) => {
+      if (value.pending.length === 0) return "Nothing waits for approval.";
+      const columns = ["REQUEST", "LAYER", "DEVICE", "NAME", "ASKS FOR", "ASKED"].map((title) => ({
+        title,
+        keep: title === "REQUEST" || title === "DEVICE",
+      }));
+      const rows = value.pending.map((request) => [
+        request.requestId,
+        request.layer,
+        request.fingerprint,
+        request.displayName ?? request.clientId,
+        wanted(request),
+        ago(request.ts, context.runtime.now()),
+      ]);
+      return context.output.table(columns, rows);
+    });
+  });
+}
+
+function wanted(request: PendingRequest): string {
+  if (request.layer === "surface") return list(request.commands);
+  return request.scopes.length === 0 ? request.role : `${request.role}: ${list(request.scopes)}`;
+}

@@ -1,0 +1,77 @@
+/** Devices and requests of a gateway by what a person calls them: id, prefix, name. */
+import type { GatewaySession } from "../client/gateway-session.ts";
+import { OpenClawError } from "../errors.ts";
+import { fingerprint } from "../identity/device-identity.ts";
+import { matchId } from "../identity/match-id.ts";
+import type { MethodResults, PairedDevice, PendingDevice, PendingSurface } from "../protocol/methods.ts";
+
+/** A request of the first layer as the CLI shows it. */
+export type ShownDeviceRequest = PendingDevice & { readonly fingerprint: string; readonly layer: "device" };
+/** A request of the second layer as the CLI shows it. */
+export type ShownSurfaceRequest = PendingSurface & {
+  readonly deviceId: string;
+  readonly fingerprint: string;
+  readonly layer: "surface";
+};
+
+export function showDeviceRequest(request: PendingDevice): ShownDeviceRequest {
+  return { ...request, fingerprint: fingerprint(request.deviceId), layer: "device" };
+}
+
+export function showSurfaceRequest(request: PendingSurface): ShownSurfaceRequest {
+  return { ...request, deviceId: request.nodeId, fingerprint: fingerprint(request.nodeId), layer: "surface" };
+}
+
+/** What `devices list` prints: the product's shape, with fingerprints. */
+export async function listDevices(session: GatewaySession): Promise<MethodResults["device.pair.list"]> {
+  return session.call("device.pair.list", {});
+}
+
+/** The one paired device that `wanted` means. */
+export function findDevice(wanted: string, paired: readonly PairedDevice[]): PairedDevice {
+  const candidates = paired.map((device) => ({ ...device, id: device.deviceId, names: namesOf(device) }));
+  return matchId(wanted, candidates, "device", "openclaw devices list");
+}
+
+/** The one open request that `wanted` means, by its own id or its device's. */
+export function findRequest<Request extends ShownDeviceRequest | ShownSurfaceRequest>(
+  wanted: string,
+  pending: readonly Request[],
+  listCommand: string,
+): Request {
+  const candidates = pending.map((request) => ({
+    request,
+    id: request.requestId,
+    alsoIds: [request.deviceId],
+    names: namesOf(request),
+  }));
+  return matchId(wanted, candidates, "request", listCommand).request;
+}
+
+/** The newest of the requests; `not-found` when none waits. */
+export function newestRequest<Request extends { readonly ts: number }>(pending: readonly Request[], listCommand: string): Request {
+  const [newest] = pending.toSorted((a, b) => b.ts - a.ts);
+  if (newest !== undefined) return newest;
+  throw new OpenClawError("not-found", "no request waits for approval", {
+    hint: "requests live five minutes; let the device connect again",
+    fix: listCommand,
+  });
+}
+
+/** `--latest` without `--yes`: what would be approved, and that it was not. */
+export function unconfirmed(request: ShownDeviceRequest | ShownSurfaceRequest, approve: string): OpenClawError {
+  const who = request.displayName ?? request.clientId;
+  return new OpenClawError(
+    "approval-unconfirmed",
+    `the newest request is ${request.requestId} of ${who} (${request.fingerprint}); it was not approved`,
+    {
+      hint: "compare the fingerprint with the one on the device's terminal, then approve it by its id",
+      fix: approve,
+      details: { request },
+    },
+  );
+}
+
+function namesOf(thing: { readonly displayName?: string; readonly operatorLabel?: string }): string[] {
+  return [thing.operatorLabel, thing.displayName].filter((name) => name !== undefined);
+}

@@ -1,0 +1,15 @@
+/** The public parts of an identity, as commands print them. */
+import { type DeviceIdentity, fingerprint } from "../identity/device-identity.ts";
+
+export interface IdentitySummary {
+  readonly deviceId: string;
+  readonly fingerprint: string;
+  readonly publicKey: string;
+  readonly createdAtMs: number;
+  readonly path: string;
+}
+
+export function describeIdentity(identity: DeviceIdentity, path: string): IdentitySummary {
+  const { deviceId, publicKey, createdAtMs } = identity;
+  return { deviceId, fingerprint: fingerprint(deviceId), publicKey, createdAtMs, path };
+}

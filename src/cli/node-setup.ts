@@ -1,0 +1,68 @@
+/** From flags, configuration and state to the options of a node host. */
+import { hostname } from "node:os";
+import { OpenClawError } from "../errors.ts";
+import { createHandlers } from "../node/handlers/index.ts";
+import type { ApprovalsFile } from "../node/exec-approvals.ts";
+import { type ExecSecurity, execSecurities } from "../node/exec-policy.ts";
+import type { NodeHostOptions } from "../node/index.ts";
+import { openNodeId } from "../state/node-file.ts";
+import { readTextFile, writeTextFile } from "../store/atomic-file.ts";
+import { withLock } from "../store/lock.ts";
+import type { Context } from "./context.ts";
+import type { TargetFlags } from "./target-options.ts";
+
+export interface NodeRunFlags extends TargetFlags {
+  readonly displayName?: string;
+  readonly nodeId?: string;
+  readonly wait: boolean;
+  readonly approvalTimeout: string;
+  readonly allow?: readonly string[];
+  readonly execPolicy?: string;
+}
+
+export async function prepareNode(context: Context, flags: NodeRunFlags): Promise<NodeHostOptions> {
+  const { settings } = await context.config();
+  const { env } = context.options;
+  const paths = context.paths();
+  const target = await context.target(flags);
+  const displayName = flags.displayName ?? settings["node.displayName"] ?? hostname();
+  const execPolicy = readPolicy(flags.execPolicy);
+  const pathEnv = env["PATH"];
+  return {
+    gateway: target.address,
+    identity: await context.identity(),
+    credentials: {
+      ...(target.explicit === undefined ? {} : { explicit: target.explicit }),
+      ...(target.configured === undefined ? {} : { configured: target.configured }),
+    },
+    memory: context.tokens(),
+    displayName,
+    instanceId: flags.nodeId ?? (await openNodeId(paths.node, context.runtime)),
+    pathEnv,
+    runtime: context.loggingRuntime("node"),
+    handlers: createHandlers({
+      approvals: approvalsFile(paths.execApprovals),
+      ...(execPolicy === undefined ? {} : { execPolicy }),
+      ...(flags.allow === undefined ? {} : { allow: [...flags.allow] }),
+      ...(pathEnv === undefined ? {} : { pathEnv }),
+      env,
+      displayName,
+    }),
+  };
+}
+
+function readPolicy(wanted: string | undefined): ExecSecurity | undefined {
+  if (wanted === undefined) return undefined;
+  const found = execSecurities.find((policy) => policy === wanted);
+  if (found !== undefined) return found;
+  throw new OpenClawError("usage", `there is no exec policy "${wanted}"`, { hint: execSecurities.join(", ") });
+}
+
+function approvalsFile(path: string): ApprovalsFile {
+  return {
+    path,
+    read: () => readTextFile(path),
+    write: (text) => writeTextFile(path, text),
+    withLock: (action) => withLock(`${path}.lock`, action),
+  };
+}

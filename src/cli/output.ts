@@ -1,0 +1,106 @@
+/** The only voice of the CLI: the answer on stdout, the talk on stderr. */
+import type { Writable } from "node:stream";
+import type { FailureReport } from "./failure.ts";
+
+export interface OutputOptions {
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly verbose: boolean;
+}
+
+export interface Streams {
+  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  readonly stdin: NodeJS.ReadableStream & { readonly isTTY?: boolean };
+}
+
+/** A column of a table. `keep` columns are ids: they are never cut. */
+export interface Column {
+  readonly title: string;
+  readonly keep?: boolean;
+}
+
+export class Output {
+  readonly options: OutputOptions;
+  readonly #streams: Streams;
+
+  constructor(streams: Streams, options: OutputOptions) {
+    this.#streams = streams;
+    this.options = options;
+  }
+
+  /** The answer of a one-shot command: `{"ok":true, …}` under --json, otherwise the sentence or table that `human` makes of it. */
+  result<Value extends object>(value: Value, human: (value: Value) => string): void {
+    const text = this.options.json ? JSON.stringify({ ok: true, ...value }) : human(value);
+    if (text !== "") this.#streams.stdout.write(`${text}\n`);
+  }
+
+  /** One event of a long-running command: a line of JSON, or the sentence that `human` makes of it (none when it is undefined). */
+  event<Event extends object>(event: Event, human: (event: Event) => string | undefined): void {
+    if (this.options.json) this.#streams.stdout.write(`${JSON.stringify(event)}\n`);
+    else {
+      const text = human(event);
+      if (text !== undefined && !this.options.quiet) this.#streams.stdout.write(`${text}\n`);
+    }
+  }
+
+  /** The answer as it is, for output that other programs read: completion scripts, a token that was asked for with --show. */
+  raw(text: string): void {
+    this.#streams.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
+  }
+
+  /** Talk that the answer does not need. */
+  note(text: string): void {
+    if (!this.options.quiet) this.#streams.stderr.write(`${text}\n`);
+  }
+
+  /** Talk for who asked for more. */
+  detail(text: string): void {
+    if (this.options.verbose) this.#streams.stderr.write(`${text}\n`);
+  }
+
+  warn(text: string): void {
+    this.#streams.stderr.write(`warning: ${text}\n`);
+  }
+
+  /** The failure, in the one form that the caller reads. */
+  failure({ error, lines }: FailureReport): void {
+    if (this.options.json) this.#streams.stdout.write(`${JSON.stringify({ ok: false, error })}\n`);
+    this.#streams.stderr.write(`${lines.join("\n")}\n`);
+  }
+
+  /** A table that fits the terminal; piped output is not cut. */
+  table(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
+    const { stdout } = this.#streams;
+    return formatTable(columns, rows, stdout.isTTY === true ? (stdout.columns ?? 80) : Infinity);
+  }
+
+  /** True when a spinner may move. */
+  get isLively(): boolean {
+    return this.#streams.stderr.isTTY === true && !this.options.json && !this.options.quiet;
+  }
+}
+
+const gap = 2;
+
+/** Aligned columns; when `width` is too small the widest column that may be cut gives way, down to six characters. */
+export function formatTable(columns: readonly Column[], rows: readonly (readonly string[])[], width: number): string {
+  const widths = columns.map((column, at) => Math.max(column.title.length, ...rows.map((row) => (row[at] ?? "").length)));
+  const total = () => widths.reduce((sum, one) => sum + one + gap, -gap);
+  while (total() > width) {
+    const cuttable = columns.map((column, at) => (column.keep === true ? 0 : (widths[at] ?? 0)));
+    const widest = cuttable.indexOf(Math.max(...cuttable));
+    if ((cuttable[widest] ?? 0) <= 6) break;
+    widths[widest] = (widths[widest] ?? 0) - 1;
+  }
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, at) => fit(cell, widths[at] ?? 0))
+      .join(" ".repeat(gap))
+      .trimEnd();
+  return [line(columns.map(({ title }) => title)), ...rows.map(line)].join("\n");
+}
+
+function fit(cell: string, width: number): string {
+  return cell.length <= width ? cell.padEnd(width) : `${cell.slice(0, Math.max(1, width - 1))}…`;
+}

@@ -1,0 +1,61 @@
+/** The command tree, as far as this command line needs it. */
+import { Command } from "commander";
+import type { Context } from "./context.ts";
+import { addGlobals, configure, globalsWithValue } from "./globals.ts";
+import { type Group, groups } from "./groups.ts";
+import { version } from "../version.ts";
+
+/** The program with the command that `argv` names; with no name, or an unknown one, every group stands there by its summary. */
+export async function buildProgram(context: Context, argv: readonly string[]): Promise<Command> {
+  const word = firstWord(argv);
+  const named = groups.find(({ name }) => name === word);
+  const program = emptyProgram(context);
+  for (const group of groups) {
+    program.addCommand(group === named ? (await group.load())(context) : signpost(group));
+  }
+  return speakThrough(context, program);
+}
+
+/** The program with every command loaded: for completion, man pages and the tests that hold them to it. */
+export async function buildWholeProgram(context: Context): Promise<Command> {
+  const program = emptyProgram(context);
+  for (const group of groups) program.addCommand((await group.load())(context));
+  return speakThrough(context, program);
+}
+
+/** Help goes through our streams; complaints do not go there at all, for failures have one way out: `failure.ts`. */
+function speakThrough(context: Context, command: Command): Command {
+  command.configureOutput({
+    writeOut: (text) => void context.streams.stdout.write(text),
+    writeErr: () => {},
+    outputError: () => {},
+    getOutHelpWidth: () => context.streams.stdout.columns ?? 100,
+    getOutHasColors: () => false,
+  });
+  for (const child of command.commands) speakThrough(context, child);
+  return command;
+}
+
+function emptyProgram(context: Context): Command {
+  const program = configure(new Command("openclaw"))
+    .description("Pair OpenClaw gateways through SSH tunnels, and know why when it does not work")
+    .version(`openclaw ${version}`, "-V, --version", "print the version")
+    .usage("[options] <command>")
+    .addHelpText("after", "\nExamples:\n  $ openclaw demo\n  $ openclaw gateway run\n  $ openclaw explain pairing-required");
+  return addGlobals(program, false).hook("preAction", (_program, action) => context.useGlobals(action.optsWithGlobals()));
+}
+
+/** Stands for a group that this command line does not need. */
+function signpost({ name, summary }: Group): Command {
+  return configure(new Command(name).description(summary));
+}
+
+/** The first word that is no option and no option's value. */
+function firstWord(argv: readonly string[]): string | undefined {
+  for (let at = 0; at < argv.length; at++) {
+    const word = argv[at] ?? "";
+    if (globalsWithValue.has(word)) at++;
+    else if (!word.startsWith("-")) return word;
+  }
+  return undefined;
+}

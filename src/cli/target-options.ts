@@ -1,0 +1,37 @@
+/** The options by which a command finds its gateway (cli.md § 2), written once. */
+import type { Command } from "commander";
+import { collect } from "./globals.ts";
+
+export interface TargetFlags {
+  readonly url?: string;
+  readonly host?: string;
+  readonly port?: string;
+  readonly tls?: boolean;
+  readonly contextPath?: string;
+  readonly tlsFingerprint?: string;
+  readonly token?: string;
+  readonly tokenFile?: string;
+  readonly password?: string;
+  readonly passwordFile?: string;
+  readonly header?: readonly string[];
+  readonly authHeader?: boolean;
+  readonly insecureWs?: boolean;
+}
+
+/** Adds them to a command that talks to a gateway. */
+export function withTarget(command: Command): Command {
+  return command
+    .option("--url <url>", "the gateway: ws(s)://host:port/path")
+    .option("--host <host>", "the gateway's host (default: 127.0.0.1)")
+    .option("--port <port>", "the gateway's port (default: 18789)")
+    .option("--tls", "use wss")
+    .option("--context-path <path>", "the path behind which a proxy has the gateway")
+    .option("--tls-fingerprint <sha256>", "the only certificate to accept")
+    .option("--token <token>", "the gateway's token; better --token-file: argv can be read by others")
+    .option("--token-file <path>", "a file with the gateway's token, or - for stdin")
+    .option("--password <password>", "the gateway's password; better --password-file")
+    .option("--password-file <path>", "a file with the gateway's password, or - for stdin")
+    .option("--header <header>", "'Name: value' for a proxy in front of the gateway; repeatable", collect)
+    .option("--no-auth-header", "do not send Authorization on the upgrade")
+    .option("--insecure-ws", "send secrets over plain ws to a host that is not loopback");
+}

@@ -1,0 +1,109 @@
+/** Carries bytes between local sockets and the channels of one SSH connection, in bounded memory. */
+import type { Socket } from "node:net";
+import type { Channel } from "ssh2";
+
+/** What one bridged connection tells about itself. */
+export interface BridgeObserver {
+  /** Bytes that were read from the local socket. */
+  readonly fromLocal?: (bytes: number) => void;
+  /** Bytes that were read from the channel. */
+  readonly fromChannel?: (bytes: number) => void;
+  /** The local socket is closed: nothing more will come. */
+  readonly closed?: () => void;
+}
+
+// Enough to keep a fast line busy, little enough that a keepalive behind it is answered in time.
+const backlogLimitBytes = 1024 * 1024;
+// Local sockets hand over at most 64 KiB at a time, so this many fill the backlog once.
+const wakeAtOnce = backlogLimitBytes / (64 * 1024);
+
+/** Every bridge over one SSH socket: they share its backlog and end with it. */
+export class Bridges {
+  readonly #sshSocket: Socket;
+  readonly #locals = new Set<Socket>();
+  /** Bridges that rest until the SSH socket has room, in the order they came. */
+  readonly #resting = new Set<() => void>();
+
+  constructor(sshSocket: Socket) {
+    this.#sshSocket = sshSocket;
+    sshSocket.on("drain", () => this.#wake());
+  }
+
+  /**
+   * Joins the two until both directions have ended; each side's end is passed on alone (half-close). `local` must
+   * allow half-open and not have been read from. An error on one side closes the other.
+   */
+  join(local: Socket, channel: Channel, { fromLocal, fromChannel, closed }: BridgeObserver = {}): void {
+    this.#locals.add(local);
+    // `writableLength` grows only when the peer's SSH window is used up; ssh2 never looks at the socket's own backlog.
+    const readOn = () => {
+      if (channel.writableLength === 0 && this.#hasRoom(readOn)) local.resume();
+      else local.pause();
+    };
+    local.on("data", (chunk: Buffer) => {
+      fromLocal?.(chunk.length);
+      channel.write(chunk, readOn);
+      readOn();
+    });
+    if (fromChannel !== undefined) channel.on("data", (chunk: Buffer) => fromChannel(chunk.length));
+    channel.pipe(local);
+    closeInStep(local, channel);
+    local.once("close", () => {
+      this.#locals.delete(local);
+      this.#resting.delete(readOn);
+      closed?.();
+    });
+  }
+
+  /**
+   * Resets every local socket. To be called before ssh2 ends the channels of a lost connection, or a broken transfer
+   * would look like a complete one.
+   */
+  cut(): void {
+    for (const local of this.#locals) reset(local);
+  }
+
+  #hasRoom(whenThereIs: () => void): boolean {
+    if (this.#sshSocket.writableLength <= backlogLimitBytes) return true;
+    this.#resting.add(whenThereIs);
+    return false;
+  }
+
+  /** A few at a time: a thousand sockets that wake at once would overfill the backlog before any of them could see it. */
+  #wake(): void {
+    for (const readOn of [...this.#resting].slice(0, wakeAtOnce)) {
+      this.#resting.delete(readOn);
+      readOn();
+    }
+    if (this.#resting.size > 0 && !this.#sshSocket.writableNeedDrain) setImmediate(() => this.#wake());
+  }
+}
+
+/** Closes a socket so that its peer sees an error and not an end. */
+export function reset(socket: Socket): void {
+  // Only TCP has a reset; a unix socket has no remote family.
+  if (socket.remoteFamily === undefined || socket.destroyed) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
+function closeInStep(local: Socket, channel: Channel): void {
+  let openDirections = 2;
+  const ended = () => {
+    if (--openDirections === 0) channel.close();
+  };
+  local.once("end", () => {
+    // An empty write is called back when everything before it has left. Not end(): on a server it closes both ways.
+    channel.write(Buffer.alloc(0), () => channel.eof());
+    ended();
+  });
+  channel.once("end", ended);
+  // The peer takes nothing more: what it sent still reaches the local side, then that is closed too.
+  channel.on("close", () => local.destroySoon());
+  channel.on("error", () => local.destroy());
+  // What happened to the local peer is told by "close", which always follows.
+  local.on("error", () => {});
+  local.once("close", () => {
+    channel.destroy();
+    channel.resume();
+  });
+}

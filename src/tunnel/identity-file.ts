@@ -1,0 +1,105 @@
+/** Private key files: whether they may be used, and how they are unlocked. */
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { ParsedKey } from "ssh2";
+import { OpenClawError, systemCode } from "../errors.ts";
+import type { Secret } from "../secret.ts";
+import { isEncryptedKey, publicBlobOf, readableKeyText } from "./ssh-key.ts";
+import { loadSsh2 } from "./ssh2.ts";
+
+/** A private key file that was read and may be used. */
+export interface IdentityFile {
+  readonly path: string;
+  readonly text: string;
+  /** Known before decryption for OpenSSH files, after it for others. */
+  readonly publicBlob?: Buffer;
+}
+
+export interface PassphraseSource {
+  readonly passphrase?: Secret | undefined;
+  /** Asks a person; resolves undefined when they would rather not say. */
+  readonly askPassphrase?: ((path: string) => Promise<Secret | undefined>) | undefined;
+}
+
+/** What became of an attempt to unlock a key. */
+export type Unlocked = { readonly key: ParsedKey } | { readonly problem: string };
+
+// As often as ssh(1) asks (NumberOfPasswordPrompts).
+const passphrasePrompts = 3;
+
+/** The files that are tried when nobody names one, in OpenSSH's order of preference among today's key types. */
+export function defaultIdentityFiles(home: string): string[] {
+  return ["id_ed25519", "id_ecdsa", "id_rsa"].map((name) => join(home, ".ssh", name));
+}
+
+/** Reads a key file that was asked for by name. Throws `usage` when it cannot be read, `ssh-auth` when others can read it. */
+export async function readNamedIdentity(path: string): Promise<IdentityFile> {
+  const text = await readFile(path, "utf8").catch((cause: unknown) => {
+    throw new OpenClawError("usage", `cannot read the identity file ${path}: ${systemCode(cause)}`, { cause });
+  });
+  if (await isExposed(path)) throw exposed(path);
+  return identity(path, text);
+}
+
+/** Reads a default key file: undefined when there is none, the problem when it must not be used. */
+export async function readDefaultIdentity(path: string): Promise<IdentityFile | { problem: string } | undefined> {
+  try {
+    const text = await readFile(path, "utf8");
+    return (await isExposed(path))
+      ? { problem: `${exposed(path).message}; run: chmod 600 ${path}` }
+      : identity(path, text);
+  } catch (error) {
+    const code = systemCode(error);
+    return code === "ENOENT" ? undefined : { problem: `cannot be read: ${code}` };
+  }
+}
+
+/** Decrypts a key if it must be, with the passphrase at hand first and a person's answers after that. */
+export async function unlockIdentity({ path, text }: IdentityFile, source: PassphraseSource): Promise<Unlocked> {
+  if (!isEncryptedKey(text)) return parseIdentity(text);
+  if (source.passphrase !== undefined) {
+    const unlocked = await parseIdentity(text, source.passphrase);
+    if ("key" in unlocked || source.askPassphrase === undefined) return unlocked;
+  }
+  if (source.askPassphrase === undefined)
+    return { problem: "is encrypted, and there is no passphrase (--passphrase-file)" };
+  for (let prompt = 0; prompt < passphrasePrompts; prompt++) {
+    const answer = await source.askPassphrase(path);
+    if (answer === undefined) return { problem: "is encrypted, and no passphrase was given" };
+    const unlocked = await parseIdentity(text, answer);
+    if ("key" in unlocked) return unlocked;
+  }
+  return { problem: `is encrypted, and ${passphrasePrompts} passphrases did not fit` };
+}
+
+async function parseIdentity(text: string, passphrase?: Secret): Promise<Unlocked> {
+  const { utils } = await loadSsh2();
+  try {
+    const key = utils.parseKey(readableKeyText(text, passphrase), passphrase?.reveal());
+    if (!(key instanceof Error) && key.isPrivateKey()) return { key };
+  } catch {
+    // node:crypto says no more than the library does: wrong passphrase or broken file, told apart below.
+  }
+  return {
+    problem:
+      passphrase === undefined ? "is not a private key this tool can read" : "does not open with this passphrase",
+  };
+}
+
+/** Others may read it: then it is nobody's secret. Like OpenSSH, only for one's own files; systems without owners pass. */
+async function isExposed(path: string): Promise<boolean> {
+  const { uid, mode } = await stat(path);
+  return uid === process.getuid?.() && (mode & 0o077) !== 0;
+}
+
+function exposed(path: string): OpenClawError {
+  return new OpenClawError("ssh-auth", `the identity file ${path} can be read by others, so it is not used`, {
+    hint: "make it yours alone",
+    fix: `chmod 600 ${path}`,
+  });
+}
+
+function identity(path: string, text: string): IdentityFile {
+  const publicBlob = publicBlobOf(text);
+  return { path, text, ...(publicBlob && { publicBlob }) };
+}

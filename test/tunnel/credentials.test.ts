@@ -1,0 +1,207 @@
+/** Proving oneself to an SSH server: agent, key files of every form, password; and what is said when all are refused. */
+import { chmod, copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { Secret } from "../../src/secret.ts";
+import { connectSsh } from "../../src/tunnel/connect.ts";
+import type { CredentialOptions } from "../../src/tunnel/credentials.ts";
+import { runTool, startSshAgent, startSshd } from "../support/sshd.ts";
+import type { Sshd } from "../support/sshd.ts";
+import { optionsFor, temporaryDirectory } from "./world.ts";
+import type { Overrides } from "./world.ts";
+
+let sshd: Sshd;
+let stranger: string;
+beforeAll(async () => {
+  sshd = await startSshd();
+  stranger = await makeKey("stranger");
+});
+afterAll(async () => sshd[Symbol.asyncDispose]());
+
+async function makeKey(name: string, ...options: string[]): Promise<string> {
+  const path = join(sshd.directory, name);
+  await runTool("ssh-keygen", "-q", "-C", name, "-f", path, ...(options.includes("-N") ? [] : ["-N", ""]), ...options);
+  return path;
+}
+
+async function authorize(path: string): Promise<void> {
+  const file = join(sshd.directory, "authorized_keys");
+  await writeFile(file, (await readFile(file, "utf8")) + (await readFile(`${path}.pub`, "utf8")));
+}
+
+async function fingerprintOf(path: string): Promise<string> {
+  return (await runTool("ssh-keygen", "-l", "-E", "sha256", "-f", `${path}.pub`)).split(" ")[1] ?? "";
+}
+
+async function login(credentials: Partial<CredentialOptions>, overrides: Overrides = {}): Promise<void> {
+  await using _connection = await connectSsh(optionsFor(sshd, { ...overrides, credentials }));
+}
+
+describe("a key file", () => {
+  test.each<[form: string, options: string[]]>([
+    ["Ed25519 in OpenSSH form", ["-t", "ed25519"]],
+    ["Ed25519 in PKCS#8 form", ["-t", "ed25519", "-m", "PKCS8"]],
+    ["ECDSA P-256 in OpenSSH form", ["-t", "ecdsa", "-b", "256"]],
+    ["ECDSA P-384 in PEM form", ["-t", "ecdsa", "-b", "384", "-m", "PEM"]],
+    ["ECDSA P-521 in PKCS#8 form", ["-t", "ecdsa", "-b", "521", "-m", "PKCS8"]],
+    ["RSA in OpenSSH form", ["-t", "rsa", "-b", "2048"]],
+    ["RSA in PEM form", ["-t", "rsa", "-b", "2048", "-m", "PEM"]],
+    ["RSA in PKCS#8 form", ["-t", "rsa", "-b", "2048", "-m", "PKCS8"]],
+  ])("of %s opens the door, plain and encrypted", async (form, options) => {
+    const name = form.replaceAll(/\W/g, "-");
+    const plain = await makeKey(name, ...options);
+    await authorize(plain);
+    await login({ identityFiles: [plain] });
+
+    const encrypted = await makeKey(`${name}-encrypted`, ...options, "-N", "open sesame");
+    await authorize(encrypted);
+    await login({ identityFiles: [encrypted], passphrase: new Secret("open sesame") });
+  });
+
+  test("that is encrypted asks for its passphrase until one fits, and only once for all connections", async () => {
+    const path = await makeKey("asked", "-t", "ed25519", "-N", "third time lucky");
+    await authorize(path);
+    const answers = ["wrong", "wrong again", "third time lucky"];
+    const askPassphrase = vi.fn(async () => new Secret(answers.shift() ?? "none left"));
+    const options = optionsFor(sshd, { credentials: { identityFiles: [path], askPassphrase } });
+    for (let time = 0; time < 2; time++) await (await connectSsh(options)).close();
+    expect(askPassphrase.mock.calls).toEqual([[path], [path], [path]]);
+  });
+
+  test.each<[string, Partial<CredentialOptions>, string]>([
+    ["without a passphrase", {}, "is encrypted, and there is no passphrase (--passphrase-file)"],
+    ["with a wrong passphrase", { passphrase: new Secret("hunter2") }, "does not open with this passphrase"],
+    ["nobody wants to unlock", { askPassphrase: async () => undefined }, "is encrypted, and no passphrase was given"],
+  ])("%s is passed over, and the failure says so", async (_name, options, problem) => {
+    const path = join(sshd.directory, "locked");
+    await makeKey("locked", "-t", "ed25519", "-N", "secret word").catch(() => {});
+    const attempt = login({ identityFiles: [path], ...options });
+    await expect(attempt).rejects.toMatchObject({
+      code: "ssh-auth",
+      message: expect.stringContaining(`key ${path} ${problem}`),
+    });
+  });
+
+  test("that others can read is refused, with the command that mends it", async () => {
+    const path = join(sshd.directory, "loose");
+    await copyFile(sshd.identityFile, path);
+    await chmod(path, 0o640);
+    await expect(login({ identityFiles: [path] })).rejects.toMatchObject({
+      code: "ssh-auth",
+      fix: `chmod 600 ${path}`,
+    });
+  });
+
+  test("that does not exist is bad usage, before anything is dialled", async () => {
+    const attempt = login({ identityFiles: ["/nonexistent/key"] }, { port: 1 });
+    await expect(attempt).rejects.toMatchObject({
+      code: "usage",
+      message: expect.stringContaining("/nonexistent/key"),
+    });
+  });
+
+  test("in its usual place is found when none is named", async () => {
+    await using home = await temporaryDirectory();
+    await mkdir(join(home.path, ".ssh"));
+    await copyFile(stranger, join(home.path, ".ssh", "id_ed25519"));
+    await copyFile(sshd.identityFile, join(home.path, ".ssh", "id_rsa"));
+    await expect(loginWithoutNames(home.path)).resolves.toBeUndefined();
+  });
+
+  test("in its usual place that others can read is passed over, and the failure says what to type", async () => {
+    await using home = await temporaryDirectory();
+    const path = join(home.path, ".ssh", "id_ed25519");
+    await mkdir(join(home.path, ".ssh"));
+    await copyFile(sshd.identityFile, path);
+    await chmod(path, 0o644);
+    await expect(loginWithoutNames(home.path)).rejects.toMatchObject({
+      code: "ssh-auth",
+      message: expect.stringContaining(`chmod 600 ${path}`),
+    });
+  });
+});
+
+/** Only what is in the home directory. */
+async function loginWithoutNames(home: string, more: Partial<CredentialOptions> = {}): Promise<void> {
+  const { Credentials } = await import("../../src/tunnel/credentials.ts");
+  await using _connection = await connectSsh({ ...optionsFor(sshd), credentials: new Credentials({ home, ...more }) });
+}
+
+describe("an agent", () => {
+  test("opens the door with a key it holds", async () => {
+    await using directory = await temporaryDirectory();
+    await using agent = await startSshAgent(directory.path);
+    await agent.add(stranger);
+    await agent.add(sshd.identityFile);
+    await expect(loginWithoutNames(directory.path, { agentSocket: agent.socketPath })).resolves.toBeUndefined();
+  });
+
+  test("signs with ECDSA and RSA keys too", async () => {
+    await using directory = await temporaryDirectory();
+    await using agent = await startSshAgent(directory.path);
+    for (const type of ["ecdsa", "rsa"]) {
+      const path = await makeKey(`agent-${type}`, "-t", type);
+      await authorize(path);
+      await agent.add(path);
+      await login({ identityFiles: [path], agentSocket: agent.socketPath, identitiesOnly: true });
+    }
+  });
+
+  test("spares the passphrase of a key file it holds", async () => {
+    await using directory = await temporaryDirectory();
+    await using agent = await startSshAgent(directory.path);
+    const path = await makeKey("held", "-t", "ed25519");
+    await authorize(path);
+    await agent.add(path);
+    await runTool("ssh-keygen", "-q", "-p", "-P", "", "-N", "a passphrase nobody is asked for", "-f", path);
+    await login({ identityFiles: [path], agentSocket: agent.socketPath });
+  });
+
+  test("does not come before a key that is named", async () => {
+    await using directory = await temporaryDirectory();
+    await using agent = await startSshAgent(directory.path);
+    await agent.add(stranger);
+    const refused = await makeKey("named-first", "-t", "ed25519");
+    const attempt = login({ identityFiles: [refused], agentSocket: agent.socketPath });
+    await expect(attempt).rejects.toMatchObject({
+      details: { tried: [{ name: refused }, { name: "agent: stranger", fingerprint: await fingerprintOf(stranger) }] },
+    });
+  });
+
+  test("that does not answer is passed over, and the failure says so", async () => {
+    const attempt = login({ identityFiles: [stranger], agentSocket: "/nonexistent/agent.sock" });
+    await expect(attempt).rejects.toMatchObject({
+      code: "ssh-auth",
+      message: expect.stringContaining("does not answer at /nonexistent/agent.sock"),
+    });
+  });
+
+  test("with more wrong keys than the server has patience for is told to offer fewer", async () => {
+    await using directory = await temporaryDirectory();
+    await using agent = await startSshAgent(directory.path);
+    for (let number = 0; number < 8; number++) await agent.add(await makeKey(`wrong-${number}`, "-t", "ed25519"));
+    const attempt = loginWithoutNames(directory.path, { agentSocket: agent.socketPath });
+    await expect(attempt).rejects.toMatchObject({ code: "ssh-auth", hint: expect.stringContaining("-i") });
+  });
+});
+
+test("a refusal lists every key with its fingerprint and what the server accepts", async () => {
+  await expect(login({ identityFiles: [stranger] })).rejects.toMatchObject({
+    code: "ssh-auth",
+    message: expect.stringContaining(
+      `tried key ${stranger} (${await fingerprintOf(stranger)}); the server accepts publickey`,
+    ),
+    details: { user: sshd.user, accepts: ["publickey"] },
+  });
+});
+
+test("two proofs are given where the server wants two", async () => {
+  await using strict = await startSshd({ config: ["AuthenticationMethods publickey,publickey"] });
+  const second = join(strict.directory, "second");
+  await runTool("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", second);
+  const keys = join(strict.directory, "authorized_keys");
+  await writeFile(keys, (await readFile(keys, "utf8")) + (await readFile(`${second}.pub`, "utf8")));
+  const credentials = { identityFiles: [strict.identityFile, second] };
+  await using connection = await connectSsh(optionsFor(strict, { credentials }));
+  expect(connection.isOpen).toBe(true);
+});

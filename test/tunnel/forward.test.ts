@@ -1,0 +1,132 @@
+/** Forwards carry bytes, ends and refusals, against OpenSSH's own server. */
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startSshd } from "../support/sshd.ts";
+import type { Sshd } from "../support/sshd.ts";
+import { dial, exchange, readAll, sha256, startEcho, startTarget, until } from "./tcp.ts";
+import { local, optionsFor, remote, temporaryDirectory, watchTunnel } from "./world.ts";
+import type { ForwardSpec } from "../../src/tunnel/destination.ts";
+
+let sshd: Sshd;
+beforeAll(async () => {
+  sshd = await startSshd();
+});
+afterAll(async () => sshd[Symbol.asyncDispose]());
+
+async function openForward(spec: ForwardSpec) {
+  const watched = await watchTunnel({ ssh: optionsFor(sshd), forwards: [spec] });
+  const [row] = watched.tunnel.forwards();
+  return { ...watched, port: row?.port ?? 0, row: () => watched.tunnel.forwards()[0] };
+}
+
+describe.each([
+  ["remote", remote],
+  ["local", local],
+] as const)("a %s forward", (direction, parse) => {
+  test("carries several MiB both ways, unchanged, over several connections at once", async () => {
+    await using echo = await startEcho();
+    await using forward = await openForward(parse(`0:127.0.0.1:${echo.port}`));
+    const payloads = Array.from({ length: 4 }, () => randomBytes(6 * 1024 * 1024));
+    const replies = await Promise.all(payloads.map((payload) => exchange(forward.port, payload)));
+    expect(replies.map(sha256)).toEqual(payloads.map(sha256));
+    await until(() => forward.row()?.activeConnections === 0);
+    const bytes = payloads.length * 6 * 1024 * 1024;
+    expect(forward.row()).toEqual({
+      direction,
+      bind: "127.0.0.1",
+      port: forward.port,
+      target: `127.0.0.1:${echo.port}`,
+      activeConnections: 0,
+      totalConnections: 4,
+      bytesIn: bytes,
+      bytesOut: bytes,
+    });
+  });
+
+  test("passes on the end of one direction and keeps the other open", async () => {
+    const asked = Promise.withResolvers<Buffer>();
+    await using target = await startTarget(async (socket) => {
+      asked.resolve(await readAll(socket));
+      socket.end("an answer after the end of the question");
+    });
+    await using forward = await openForward(parse(`0:127.0.0.1:${target.port}`));
+    const reply = await exchange(forward.port, "a question");
+    expect((await asked.promise).toString()).toBe("a question");
+    expect(reply.toString()).toBe("an answer after the end of the question");
+  });
+
+  test("lets the target end first and still hear the rest", async () => {
+    const heard = Promise.withResolvers<Buffer>();
+    await using target = await startTarget((socket) => {
+      socket.end("goodbye");
+      heard.resolve(readAll(socket));
+    });
+    await using forward = await openForward(parse(`0:127.0.0.1:${target.port}`));
+    const socket = await dial(forward.port);
+    expect((await readAll(socket)).toString()).toBe("goodbye");
+    socket.end("one more thing");
+    expect((await heard.promise).toString()).toBe("one more thing");
+  });
+
+  test("closes a connection to a dead target at once, and serves the next one when it lives", async () => {
+    const { port } = await (async () => {
+      await using gone = await startEcho();
+      return gone;
+    })();
+    await using forward = await openForward(parse(`0:127.0.0.1:${port}`));
+    // An end or a reset, as the system pleases; an answer or silence would be wrong.
+    const answer = await exchange(forward.port, "anybody there").catch(() => Buffer.alloc(0));
+    expect(answer.toString()).toBe("");
+    expect(forward.row()?.totalConnections).toBe(0);
+    await using _echo = await startEcho({ port, host: "127.0.0.1" });
+    expect((await exchange(forward.port, "now")).toString()).toBe("now");
+  });
+
+  test("reaches a unix socket", async () => {
+    await using directory = await temporaryDirectory();
+    const path = join(directory.path, "target.sock");
+    await using _echo = await startEcho({ path });
+    await using forward = await openForward(parse(`0:${path}`));
+    expect((await exchange(forward.port, "through a path")).toString()).toBe("through a path");
+  });
+
+  test("keeps other connections alive when one is reset, and counts it out", async () => {
+    await using echo = await startEcho();
+    await using forward = await openForward(parse(`0:127.0.0.1:${echo.port}`));
+    const [steady, doomed] = [await dial(forward.port), await dial(forward.port)];
+    await until(() => forward.row()?.activeConnections === 2);
+    doomed.resetAndDestroy();
+    await until(() => forward.row()?.activeConnections === 1);
+    const reply = readAll(steady);
+    steady.end("still here");
+    expect((await reply).toString()).toBe("still here");
+  });
+
+  test("holds back a sender whose receiver does not read, instead of storing it all", async () => {
+    const receiving = Promise.withResolvers<import("node:net").Socket>();
+    await using target = await startTarget((socket) => {
+      socket.pause();
+      receiving.resolve(socket);
+    });
+    await using forward = await openForward(parse(`0:127.0.0.1:${target.port}`));
+    const sender = await dial(forward.port);
+    const payload = randomBytes(64 * 1024 * 1024);
+    sender.end(payload);
+    const receiver = await receiving.promise;
+    // Stalled: nothing has moved during many rounds of the event loop.
+    let last = -1;
+    let still = 0;
+    await until(() => {
+      const now = forward.row()?.bytesIn ?? 0;
+      still = now === last && now > 0 ? still + 1 : 0;
+      last = now;
+      return still > 20_000;
+    });
+    expect(last).toBeLessThan(payload.length / 2);
+    const all = readAll(receiver);
+    receiver.resume();
+    expect(sha256(await all)).toBe(sha256(payload));
+    receiver.end();
+  });
+});
