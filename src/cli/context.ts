@@ -12,6 +12,7 @@ import type { DeviceIdentity } from "../identity/device-identity.ts";
 import { type Log, type Runtime, systemRuntime, withLog } from "../runtime.ts";
 import { Secret } from "../secret.ts";
 import { openIdentity, readIdentity } from "../state/identity-file.ts";
+import { liveRecords } from "../state/run-record.ts";
 import { TokenFile } from "../state/token-memory.ts";
 import { writeTextFile } from "../store/atomic-file.ts";
 import type { Launcher } from "../demo/cli-process.ts";
@@ -136,17 +137,19 @@ export class Context {
   async target(flags: TargetFlags): Promise<CommandTarget> {
     for (const name of ["token", "password"] as const) if (flags[name] !== undefined) this.#warnArgv(name);
     const target = await resolveTarget({
-      flags,
+      flags: { ...flags, noAuthHeader: flags.authHeader === false },
       env: this.options.env,
       config: await this.config(),
-      paths: this.paths(),
-      readSecretFile: (path: string, what: string) => readSecretFile(path, what, this.streams.stdin),
+      stdin: asInput(this.streams.stdin),
+      runningPorts: await this.#runningPorts(),
     });
     assertSafeTransport(target);
-    const used = target.credentials.filter((source) => source.use === "yes");
     const pick = (isExplicit: boolean): Credential | undefined => {
-      const found = used.find((source) => isExplicit === (source.from === "flag" || source.from === "environment"));
-      return found === undefined ? undefined : { kind: found.kind, secret: found.value };
+      const found = target.credentials.find(
+        ({ used, from }) => used && isExplicit === (from === "flag" || from === "env"),
+      );
+      if (found === undefined) return undefined;
+      return { kind: found.kind === "device-token" ? "deviceToken" : found.kind, secret: found.value };
     };
     return {
       address: {
@@ -174,7 +177,7 @@ export class Context {
   }
 
   async secretFile(path: string | undefined, what = "the file"): Promise<Secret | undefined> {
-    return path === undefined ? undefined : readSecretFile(path, what, this.streams.stdin);
+    return path === undefined ? undefined : readSecretFile(path, asInput(this.streams.stdin), what);
   }
 
   /** Writes a secret where a person asked for it, 0600. */
@@ -232,6 +235,12 @@ export class Context {
     this.#cancelDeadline?.();
   }
 
+  /** Where this machine's own gateway listens now, whatever the configuration says. */
+  async #runningPorts(): Promise<number[]> {
+    const records = await liveRecords(this.paths().runDir, "gateway");
+    return records.map(({ gateway }) => Number(URL.parse(gateway)?.port ?? 0));
+  }
+
   #armDeadline(): void {
     this.#cancelDeadline?.();
     const controller = this.#deadline;
@@ -262,6 +271,11 @@ export class Context {
       this.streams.stderr.write(`${textLog(this.runtime.now(), level, message, fields)}\n`);
     }
   }
+}
+
+/** Streams are read as bytes or text; the type of a TTY says neither. */
+function asInput(stream: Streams["stdin"]): AsyncIterable<Uint8Array | string> {
+  return stream as AsyncIterable<Uint8Array | string>;
 }
 
 const levels = ["debug", "info", "warn", "error"];

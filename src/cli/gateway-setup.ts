@@ -31,6 +31,7 @@ export interface GatewaySetup extends AsyncDisposable {
   readonly options: GatewayOptions;
   readonly authMode: string;
   readonly stateDir: string;
+  readonly runDir: string;
   /** The made-up token of an ephemeral gateway: the only one that the ready event shows. */
   readonly shownToken: Secret | undefined;
 }
@@ -83,6 +84,7 @@ export async function prepareGateway(context: Context, flags: GatewayRunFlags): 
       options,
       authMode: auth.mode,
       stateDir: paths.stateDir,
+      runDir: paths.runDir,
       shownToken: flags.ephemeral === true ? auth.token : undefined,
       [Symbol.asyncDispose]: () => made.disposeAsync(),
     };

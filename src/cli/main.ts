@@ -39,7 +39,7 @@ export async function runCli(argv: readonly string[], options: ContextOptions): 
       return 0;
     }
     await program.parseAsync([...argv], { from: "user" });
-    return context.exitCode;
+    return 0;
   } catch (error) {
     return fail(context, error);
   } finally {

@@ -80,7 +80,9 @@ function rankOf(from: CredentialOrigin): number {
       return 2;
     case "toolkit-config":
     case "product-config":
-    case "token-file":
       return 3;
+    // Our gateway makes itself a token only while nothing is configured; an old one may still lie there.
+    case "token-file":
+      return 4;
   }
 }

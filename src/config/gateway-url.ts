@@ -1,5 +1,5 @@
 /** The address of a gateway: `ws(s)://host:port/path`, and nothing else in it. */
-import { isIP, isIPv6 } from "node:net";
+import { isIPv6 } from "node:net";
 import { OpenClawError } from "../errors.ts";
 import { isLoopbackHost, withoutBrackets } from "./address.ts";
 
@@ -115,9 +115,9 @@ export function isSameGateway(a: GatewayUrl, b: GatewayUrl): boolean {
 
 function checkedHost(host: string): string {
   const bare = withoutBrackets(host.trim());
-  if (isIP(bare) !== 0) return new URL(`ws://${isIPv6(bare) ? `[${bare}]` : bare}`).hostname.replace(/^\[|\]$/g, "");
-  const url = /^[A-Za-z0-9._-]+$/.test(bare) ? URL.parse(`ws://${bare}`) : null;
-  if (url !== null) return url.hostname;
+  const written = isIPv6(bare) ? `[${bare}]` : bare;
+  const url = isIPv6(bare) || /^[A-Za-z0-9._-]+$/.test(bare) ? URL.parse(`ws://${written}`) : null;
+  if (url !== null) return withoutBrackets(url.hostname);
   throw new OpenClawError("usage", "--host is not a host name or an IP address", {
     hint: "write --host gateway.example, or give a whole address with --url ws://host:port/path",
   });

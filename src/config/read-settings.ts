@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { OpenClawError } from "../errors.ts";
 import { editDistance } from "./nearest.ts";
 import type { Kind, SettingNotes } from "./setting-kinds.ts";
-import { isSettingKey, type SettingKey, type SettingValues, settingKeys, settings } from "./settings.ts";
+import { isSettingKey, type SettingKey, type Settings, type SettingValues, settingKeys, settings } from "./settings.ts";
 
 /** What is wrong with a key. The message has no value in it. */
 export interface SettingProblem {
@@ -73,6 +73,11 @@ export function defaultSettings(): SettingValues {
       return fallback === undefined ? [] : [[key, fallback] as const];
     }),
   ).values;
+}
+
+/** What all sources say together, the strongest first; the defaults, last, have every key that `Settings` promises. */
+export function mergeSettings(sources: readonly SettingValues[]): Settings {
+  return Object.freeze(Object.assign({}, ...sources.toReversed()));
 }
 
 /** The nearest known key or group of keys. The last word counts most: that is where people remember best and mistype most. */

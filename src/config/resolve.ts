@@ -3,7 +3,14 @@ import { OpenClawError } from "../errors.ts";
 import { type Environment, read } from "./environment.ts";
 import { assertNoProblems, type ConfigFile, readConfigFile } from "./file.ts";
 import type { StatePaths } from "./paths.ts";
-import { defaultSettings, factsOf, parseTyped, readSettings, type SettingProblem } from "./read-settings.ts";
+import {
+  defaultSettings,
+  factsOf,
+  mergeSettings,
+  parseTyped,
+  readSettings,
+  type SettingProblem,
+} from "./read-settings.ts";
 import { type SettingKey, settingKeys, type Settings, type SettingValue, type SettingValues } from "./settings.ts";
 
 /** Where a value came from. */
@@ -16,7 +23,7 @@ export type Origin =
 /** What one source says. */
 interface Layer {
   readonly values: SettingValues;
-  origin(key: SettingKey): Origin;
+  readonly origin: (key: SettingKey) => Origin;
 }
 
 /** A value that one source has for a key. */
@@ -78,7 +85,7 @@ export function resolveConfig({
       return value === undefined ? [] : [{ value, origin: origin(key) }];
     });
   return Object.freeze({
-    settings: Object.freeze(Object.assign({}, defaultSettings(), ...layers.toReversed().map((layer) => layer.values))),
+    settings: mergeSettings(layers.map((layer) => layer.values)),
     origins: Object.freeze(
       Object.fromEntries(
         settingKeys.flatMap((key) =>

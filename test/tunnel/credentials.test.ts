@@ -73,8 +73,7 @@ describe("a key file", () => {
     ["with a wrong passphrase", { passphrase: new Secret("hunter2") }, "does not open with this passphrase"],
     ["nobody wants to unlock", { askPassphrase: async () => undefined }, "is encrypted, and no passphrase was given"],
   ])("%s is passed over, and the failure says so", async (_name, options, problem) => {
-    const path = join(sshd.directory, "locked");
-    await makeKey("locked", "-t", "ed25519", "-N", "secret word").catch(() => {});
+    const path = await makeKey(`locked-${problem.length}`, "-t", "ed25519", "-N", "secret word");
     const attempt = login({ identityFiles: [path], ...options });
     await expect(attempt).rejects.toMatchObject({
       code: "ssh-auth",

@@ -1,6 +1,7 @@
 /** `openclaw gateway run` */
 import type { Command } from "commander";
 import { fingerprint } from "../../../identity/device-identity.ts";
+import { RunRecord } from "../../../state/run-record.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 import { type GatewayRunFlags, prepareGateway } from "../../gateway-setup.ts";
@@ -25,6 +26,7 @@ export function runCommand(context: Context): Command {
       const { createGateway } = await import("../../../gateway/index.ts");
       await using setup = await prepareGateway(context, flags);
       await using gateway = await createGateway(setup.options);
+      await using _record = await RunRecord.write(setup.runDir, "gateway", { gateway: gateway.url, state: "ready" }, context.runtime);
       const ready = {
         event: "ready",
         url: gateway.url,

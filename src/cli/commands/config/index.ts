@@ -1,0 +1,26 @@
+/** `openclaw config …` */
+import type { Command } from "commander";
+import type { Context } from "../../context.ts";
+import { defineGroup } from "../../globals.ts";
+import { getCommand } from "./get.ts";
+import { listCommand } from "./list.ts";
+import { pathCommand } from "./path.ts";
+import { setCommand } from "./set.ts";
+import { unsetCommand } from "./unset.ts";
+import { validateCommand } from "./validate.ts";
+
+export function configCommand(context: Context): Command {
+  return defineGroup(
+    "config",
+    "read and change the configuration",
+    ["openclaw config get gateway.bind", "openclaw config set gateway.port 18800"],
+    [
+      getCommand(context),
+      setCommand(context),
+      unsetCommand(context),
+      listCommand(context),
+      pathCommand(context),
+      validateCommand(context),
+    ],
+  );
+}
