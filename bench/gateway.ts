@@ -1,43 +1,42 @@
 /** The gateway beside a bare `ws` server: handshakes, calls, invokes, and the memory of a connection that only waits. */
-import { generateKeyPairSync, randomBytes, sign, verify } from "node:crypto";
-import { fileURLToPath } from "node:url";
 import { join } from "node:path";
-import * as v from "valibot";
-import { type ApprovedDevice, approveDevices, command } from "./approved-devices.ts";
+import { type ApprovedDevice, approveDevices } from "./approved-devices.ts";
+import { compareCalls, healthRequest } from "./calls.ts";
 import { connectDevice } from "./gateway-client.ts";
-import { LeanClient, textFrame } from "./lean-client.ts";
-import { atLeast, atMost, type Row } from "./row.ts";
-import { median, takeTurns } from "./rounds.ts";
-import { type ServerProcess, startServer, type Usage } from "./server-process.ts";
+import { compareHandshakes } from "./handshakes.ts";
+import { compareIdleMemory } from "./idle-memory.ts";
+import { compareInvokes } from "./invokes.ts";
+import type { Row } from "./row.ts";
+import { startBareServer, startGatewayServer } from "./servers.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
 /** As many as there are idle connections, so that each is a device of its own. */
-const devices = 1000;
-
-/** Below the gateway's limit of 32 sockets of one address that have not said who they are. */
-const handshakesAtOnce = 24;
+const deviceCount = 1000;
 
 export async function measureGateway(): Promise<readonly Row[]> {
   using directory = temporaryDirectory();
   const store = join(directory.path, "gateway.sqlite");
-  const approved = await approveDevices(store, devices);
-  await using gateway = await start("./gateway-server.ts", { store });
-  const words = await learnWords(gateway.ready.port, approved);
-  await using greeter = await start("./bare-server.ts", { greeting: words.challenge, reply: words.hello });
-  await using answerer = await start("./bare-server.ts", { reply: words.healthAnswer });
-  await using echo = await start("./bare-server.ts", {});
+  const devices = await approveDevices(store, deviceCount);
+  await using gateway = await startGatewayServer(store);
+  const { challenge, hello, health } = await learnTexts(gateway.ready.port, devices);
+  await using greeter = await startBareServer({ greeting: challenge, reply: hello });
+  await using answerer = await startBareServer({ reply: health });
+  await using echo = await startBareServer({});
   return [
-    await compareHandshakes(gateway, greeter, approved),
-    await compareCalls(gateway, answerer, approved),
-    await compareInvokes(gateway, echo, approved),
-    await compareMemory(gateway, greeter, approved),
+    await compareHandshakes(gateway, greeter, devices),
+    await compareCalls(gateway, answerer, devices),
+    await compareInvokes(gateway, echo, devices),
+    await compareIdleMemory(gateway, greeter, devices),
   ];
 }
 
-type Server = ServerProcess<{ readonly port: number }>;
-
-const ready = v.object({ port: v.number() });
-
-function start(module: string, task: unknown): Promise<Server> {
-  return startServer(fileURLToPath(new URL(module, import.meta.url)), task, (message) => v.parse(ready, message));
+/** What the gateway says, for the bare servers to say it too: then both sides move the same bytes. */
+async function learnTexts(port: number, [device]: readonly ApprovedDevice[]) {
+  if (device === undefined) throw new RangeError("no devices");
+  const { promise, resolve } = Promise.withResolvers<Buffer>();
+  const { client, challenge, hello } = await connectDevice(port, device, "operator", resolve);
+  client.send(healthRequest);
+  const health = String(await promise);
+  await client.close();
+  return { challenge, hello, health };
 }

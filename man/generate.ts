@@ -2,11 +2,12 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
-import type { Argument, Command, Option } from "commander";
+import { type Argument, Command, type Option } from "commander";
 import { Context } from "../src/cli/context.ts";
 import { exitCodes, failureCodes } from "../src/cli/failure-codes.ts";
 import { globalOptions } from "../src/cli/globals.ts";
 import { buildWholeProgram } from "../src/cli/program.ts";
+import { withTarget } from "../src/cli/target-options.ts";
 import { version } from "../src/version.ts";
 
 const environment: readonly (readonly [name: string, meaning: string])[] = [
@@ -64,13 +65,16 @@ function groupPage(group: Command): string {
   const path = (command: Command) => (command === group ? `openclaw ${group.name()}` : `openclaw ${group.name()} ${command.name()}`);
   const synopsis = leaves.map((command) => `.B ${path(command)}\n${escape(usageOf(command))}\n.br`).join("\n");
   const sections = leaves.map((command): [string, string] => {
-    const { summary } = { summary: command.description() };
     const aliases = command.aliases().map((alias) => `Also: openclaw ${group.name()} ${alias}.`);
-    const parts = [escape(summary), ...aliases.map(escape), terms(argumentsOf(command)), terms(optionsOf(command)), examplesOf(command)];
+    const parts = [escape(command.description()), ...aliases.map(escape), terms(argumentsOf(command)), terms(optionsOf(command)), examplesOf(command)];
     return [path(command).toUpperCase(), parts.filter((part) => part !== "").join("\n.PP\n")];
   });
+  const usesTarget = leaves.some((command) => command.options.some(isTargetOption));
+  const target: [string, string][] = usesTarget
+    ? [["FINDING THE GATEWAY", `Commands that talk to a gateway take these. The token goes into the HTTP header and into the connect frame.\n${terms(optionRows(targetOptions))}`]]
+    : [];
   const see = ["SEE ALSO", ".BR openclaw (1)"] as const;
-  return page(`openclaw-${group.name()}`, group.description(), [["SYNOPSIS", synopsis], ...sections, see]);
+  return page(`openclaw-${group.name()}`, group.description(), [["SYNOPSIS", synopsis], ...sections, ...target, see]);
 }
 
 function page(name: string, summary: string, sections: readonly (readonly [title: string, body: string])[]): string {
@@ -92,8 +96,19 @@ function argumentsOf(command: Command): [string, string][] {
   return command.registeredArguments.map((argument: Argument) => [argument.name(), argument.description]);
 }
 
+const targetOptions = withTarget(new Command()).options;
+
+function isTargetOption({ flags, description }: Option): boolean {
+  return targetOptions.some((option) => option.flags === flags && option.description === description);
+}
+
+/** A command's own options; those by which it finds its gateway stand once a page. */
 function optionsOf(command: Command): [string, string][] {
-  return command.options.filter(({ hidden }: Option) => !hidden).map(({ flags, description, defaultValue }: Option) => [
+  return optionRows(command.options.filter((option) => !option.hidden && !isTargetOption(option)));
+}
+
+function optionRows(options: readonly Option[]): [string, string][] {
+  return options.map(({ flags, description, defaultValue }: Option) => [
     flags,
     typeof defaultValue === "string" ? `${description} (default: ${defaultValue})` : description,
   ]);

@@ -59,7 +59,7 @@ function place(
   const member = object.members.findLast((candidate) => candidate.key === word);
   if (member === undefined) return addition(text, object, word, nest(rest, value), placing.style);
   if (rest.length === 0) {
-    const indent = indentOf(text, member.start);
+    const indent = isOneLine(text, object) ? undefined : indentOf(text, member.start);
     return [{ start: member.valueStart, end: member.end, text: render(value, indent, placing.style) }];
   }
   if (member.object !== undefined) return place(text, member.object, rest, value, placing);
@@ -169,9 +169,10 @@ function nameOf(key: string): string {
 function styleOf(text: string, root: ObjectLayout): Style {
   const [first] = root.members;
   const indent = first === undefined || isOneLine(text, root) ? "" : indentOf(text, first.start);
+  const outer = indentOf(text, root.start);
   return {
     newline: text.includes("\r\n") ? "\r\n" : "\n",
-    unit: indent === "" ? "  " : indent,
+    unit: indent.length > outer.length && indent.startsWith(outer) ? indent.slice(outer.length) : "  ",
     json: root.members.length > 0 && root.members.every((member) => member.quoted),
   };
 }

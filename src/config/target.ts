@@ -79,13 +79,11 @@ function chooseHeaders({ flags, env, config }: TargetChoices, gateway: GatewayCh
 }
 
 function chooseFingerprint({ flags, config }: TargetChoices, url: GatewayUrl, gateway: GatewayChoice) {
-  if (flags.tlsFingerprint !== undefined) {
-    if (url.tls) return { tlsFingerprint: parseFingerprint(flags.tlsFingerprint, "--tls-fingerprint") };
-    throw new OpenClawError("usage", "--tls-fingerprint needs a gateway with TLS", {
-      hint: "write wss://, or add --tls",
-    });
-  }
-  const pinned = config.settings["gateway.remote.tlsFingerprint"];
-  if (pinned === undefined || gateway !== "remote" || !url.tls) return {};
-  return { tlsFingerprint: parseFingerprint(pinned, "gateway.remote.tlsFingerprint") };
+  const pinned = gateway === "remote" ? config.settings["gateway.remote.tlsFingerprint"] : undefined;
+  const name = flags.tlsFingerprint === undefined ? "gateway.remote.tlsFingerprint" : "--tls-fingerprint";
+  const text = flags.tlsFingerprint ?? pinned;
+  if (text === undefined) return {};
+  if (url.tls) return { tlsFingerprint: parseFingerprint(text, name) };
+  // A pin that cannot be checked must not be taken for one that was.
+  throw new OpenClawError("usage", `${name} needs a gateway with TLS`, { hint: "write wss://, or add --tls" });
 }

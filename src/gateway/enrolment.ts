@@ -36,6 +36,8 @@ export class Enrolment {
   readonly #limits: GatewayLimits;
   readonly #commands: CommandPolicy;
   readonly #tokenKey: Uint8Array;
+  /** Open requests for command lists, by id, of which a connected node wants to hear the end. */
+  readonly #awaitedSurfaces = new Set<string>();
 
   constructor({ tables, sessions, runtime, limits, commands, tokenKey }: EnrolmentOptions) {
     this.#tables = tables;
@@ -235,6 +237,7 @@ export class Enrolment {
       change.surfaceRequests.put(request.requestId, request);
       return { request, isNew: !isSame };
     });
+    this.#awaitedSurfaces.add(request.requestId);
     if (isNew) this.#sessions.tellOperators("operator.pairing", "node.pair.requested", surfaceSummary(request));
     return request;
   }
@@ -304,8 +307,21 @@ export class Enrolment {
     return this.#tables.devices.get(deviceId)?.roles.includes(role) === true;
   }
 
+  /** Makes what another process has decided true here: sessions without rights are closed, nodes that wait are told. */
+  actOnForeignChanges(): void {
+    this.#closeOutdated();
+    for (const requestId of [...this.#awaitedSurfaces]) {
+      const request = this.#tables.surfaceRequests.get(requestId);
+      const resolution = request?.resolution;
+      if (request !== undefined && resolution === undefined) continue;
+      this.#awaitedSurfaces.delete(requestId);
+      if (request === undefined || resolution === undefined || resolution.decision === "superseded") continue;
+      this.#tellSurfaceResolved(request, resolution.decision, resolution.note);
+    }
+  }
+
   /** Closes sessions whose device or role is no longer in the store, or whose token was replaced since they connected. */
-  closeOutdated(): void {
+  #closeOutdated(): void {
     for (const session of this.#sessions) {
       const { deviceId, role, connectedAtMs } = session.facts;
       if (deviceId === undefined) continue;
@@ -339,6 +355,7 @@ export class Enrolment {
   #tellSurfaceResolved(request: SurfaceRequestRecord, decision: "approved" | "rejected", reason?: string): void {
     const { requestId, nodeId } = request;
     const payload = { requestId, nodeId, decision, ts: this.#runtime.now() };
+    this.#awaitedSurfaces.delete(requestId);
     this.#runtime.log("info", `command surface ${decision}`, { device: nodeId, request: requestId });
     this.#sessions.tellOperators("operator.pairing", "node.pair.resolved", payload);
     const more = decision === "approved" ? { commands: request.commands } : optional("reason", reason);

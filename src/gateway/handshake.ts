@@ -4,7 +4,7 @@
  */
 import { type DeviceProof, proofFailures, verifyProof } from "../identity/signature.ts";
 import { type AuthDecision, decideAuth } from "../pairing/decide-auth.ts";
-import { type Applicant, decidePairing } from "../pairing/decide-pairing.ts";
+import { type Applicant, decidePairing, type PairingDecision } from "../pairing/decide-pairing.ts";
 import type { DeviceRecord, PairingReason } from "../pairing/records.ts";
 import { type DeviceAsk, optional } from "../pairing/requests.ts";
 import { closeCodes, closeReason } from "../protocol/close.ts";
@@ -15,6 +15,7 @@ import { signedToken } from "../protocol/signed-payload.ts";
 import { isRole, protocolRange, type Role } from "../protocol/vocabulary.ts";
 import type { Runtime } from "../runtime.ts";
 import type { Decider, Enrolment } from "./enrolment.ts";
+import { proveLocal } from "./local-peer.ts";
 import type { GatewayPolicy } from "./options.ts";
 import { isAllowedOrigin, type Peer } from "./peer.ts";
 import { type ConnectRefusal, refuseAuth, refuseConnect, refuseForNow, refusePairing } from "./refusal.ts";
@@ -27,6 +28,8 @@ export interface Gatehouse {
   readonly tables: Tables;
   readonly enrolment: Enrolment;
   readonly runtime: Runtime;
+  /** The port that this gateway listens on. */
+  readonly ownPort: () => number;
 }
 
 /** One connection at the gates. */
@@ -85,8 +88,7 @@ interface Authenticated {
 async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated): Promise<Admission> {
   const { params, peer, connId } = arrival;
   const { role, auth, publicKey } = known;
-  const applicant = applicantOf(arrival, known);
-  const decision = decidePairing(house.policy.pairing, applicant, known.device);
+  const decision = await decideEnrolment(house, arrival, known);
   const by: Decider = { connId, deviceId: params.device?.id, address: peer.address };
   switch (decision.ok) {
     case "refuse":
@@ -105,6 +107,16 @@ async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated): 
       return { ok: true, facts, device: known.device, removedScopes, auth };
     }
   }
+}
+
+/** Whether the peer is proven local costs a look at the whole process table: it is asked only where the answer decides. */
+async function decideEnrolment(house: Gatehouse, arrival: Arrival, known: Authenticated): Promise<PairingDecision> {
+  const { pairing } = house.policy;
+  const decide = (isProvenLocal: boolean) =>
+    decidePairing(pairing, { ...applicantOf(arrival, known), isProvenLocal }, known.device);
+  const decision = decide(false);
+  if (decision.ok !== "pend" || !arrival.peer.isDirect || decide(true).ok === "pend") return decision;
+  return decide((await proveLocal(arrival.peer, house.ownPort())).isProven);
 }
 
 async function pend(
@@ -188,7 +200,7 @@ function presented({ params, header, peer }: Arrival, role: Role) {
   };
 }
 
-function applicantOf({ params, peer }: Arrival, { role, auth, publicKey }: Authenticated): Applicant {
+function applicantOf({ params, peer }: Arrival, { role, auth, publicKey }: Authenticated): Omit<Applicant, "isProvenLocal"> {
   return {
     role,
     scopes: params.scopes ?? [],
@@ -198,7 +210,6 @@ function applicantOf({ params, peer }: Arrival, { role, auth, publicKey }: Authe
     deviceFamily: params.client.deviceFamily,
     authenticatedBy: auth.by,
     isDirect: peer.isDirect,
-    isProvenLocal: false,
     hasDevice: publicKey !== undefined,
   };
 }

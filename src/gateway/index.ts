@@ -110,6 +110,7 @@ class RunningGateway implements Gateway {
     const shared = { tables, enrolment: this.#enrolment, sessions: this.#sessions, invokes, policy, runtime, startedAtMs };
     this.#house = {
       ...shared,
+      ownPort: () => this.#port,
       dispatcher: new Dispatcher(createMethods({ ...shared, identity: this.identity }), runtime),
       onDecision: options.onDecision ?? (() => {}),
       onSeen: (session, reason) => this.#lastSeen.note(session, reason),
@@ -244,7 +245,7 @@ class RunningGateway implements Gateway {
       await this.#tables.refresh();
       if (this.#tables.generation === this.#seenGeneration) return;
       this.#seenGeneration = this.#tables.generation;
-      this.#enrolment.closeOutdated();
+      this.#enrolment.actOnForeignChanges();
     } catch (error) {
       this.#runtime.log("error", "store not reachable", { error: String(error) });
     }

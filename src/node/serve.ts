@@ -17,7 +17,7 @@ export interface InvokeReport {
 }
 
 export interface InvokeServerOptions {
-  readonly session: GatewaySession;
+  readonly session: Pick<GatewaySession, "request">;
   readonly handlers: Readonly<Record<string, InvokeHandler>>;
   readonly runtime: Runtime;
   readonly report: (report: InvokeReport) => void;

@@ -36,7 +36,10 @@ export function askForDevice(
   return { kind: "created", request, superseded: { ...open, resolution } };
 }
 
-/** The device as the approval of `request` leaves it: what it had stays, what was asked for is added. */
+/**
+ * The device as the approval of `request` leaves it: what it had stays, what was asked for is added. Platform and family are pinned as
+ * the request states them, also when it states none: otherwise a device that tells less than before would have to ask for ever.
+ */
 export function approveDevice(
   known: DeviceRecord | undefined,
   request: DeviceRequestRecord,
@@ -45,14 +48,14 @@ export function approveDevice(
 ): DeviceRecord {
   const isOperator = request.role === "operator";
   return {
-    ...known,
+    ...(known === undefined ? {} : unpinned(known)),
     deviceId: request.deviceId,
     publicKey: request.publicKey,
     clientId: request.clientId,
     clientMode: request.clientMode,
     ...optional("displayName", request.displayName ?? known?.displayName),
-    ...optional("platform", request.platform ?? known?.platform),
-    ...optional("deviceFamily", request.deviceFamily ?? known?.deviceFamily),
+    ...optional("platform", request.platform),
+    ...optional("deviceFamily", request.deviceFamily),
     ...optional("remoteIp", request.remoteIp ?? known?.remoteIp),
     roles: [...new Set([...(known?.roles ?? []), request.role])],
     scopes: isOperator ? [...new Set([...(known?.scopes ?? []), ...request.scopes])] : (known?.scopes ?? []),
@@ -61,6 +64,10 @@ export function approveDevice(
     approvedAtMs: nowMs,
     approvedVia: via,
   };
+}
+
+function unpinned({ platform: _platform, deviceFamily: _family, ...kept }: DeviceRecord): Omit<DeviceRecord, "platform" | "deviceFamily"> {
+  return kept;
 }
 
 /** True while a request waits for a decision. Both layers have the same life. */

@@ -162,7 +162,8 @@ class OpenTransaction implements RecordTransaction {
   }
 
   async get<Value>(collection: string, key: string): Promise<Value | undefined> {
-    return this.#open().get(collection, key);
+    const [value] = this.#open().at<Value>(collection, key);
+    return value;
   }
 
   async all<Value>(collection: string): Promise<Map<string, Value>> {

@@ -17,21 +17,20 @@ export class Tables {
     };
   }
 
-  get<Value>(collection: string, key: string): Value | undefined {
-    const row = this.#row("SELECT value FROM records WHERE collection = ? AND key = ?", collection, key);
-    return row === undefined ? undefined : valueOf(row);
+  /** The value under a key, or nothing. */
+  at<Value>(collection: string, key: string): Value[] {
+    return valuesOf(this.#rows("SELECT value FROM records WHERE collection = ? AND key = ?", collection, key));
   }
 
   all<Value>(collection: string): Map<string, Value> {
     const rows = this.#rows("SELECT key, value FROM records WHERE collection = ? ORDER BY key", collection);
-    return new Map(rows.map((row) => [String(row["key"]), valueOf(row)]));
+    const values = valuesOf<Value>(rows);
+    return new Map(values.map((value, index) => [String(rows[index]?.["key"]), value]));
   }
 
   tail<Value>(journal: string, limit: number): Value[] {
     const sql = "SELECT value FROM entries WHERE journal = ? ORDER BY position DESC LIMIT ?";
-    return this.#rows(sql, journal, Math.max(0, limit))
-      .map((row) => valueOf<Value>(row))
-      .reverse();
+    return valuesOf<Value>(this.#rows(sql, journal, Math.max(0, limit))).toReversed();
   }
 
   put(collection: string, key: string, value: unknown): void {
@@ -94,8 +93,8 @@ export class Tables {
 }
 
 /** What callers put is what they get: the one place where JSON takes on the shape its caller knows. */
-function valueOf<Value>(row: Readonly<Record<string, SQLOutputValue>>): Value {
-  return JSON.parse(String(row["value"]));
+function valuesOf<Value>(rows: readonly Readonly<Record<string, SQLOutputValue>>[]): Value[] {
+  return rows.map((row) => JSON.parse(String(row["value"])));
 }
 
 function json(value: unknown): string {

@@ -1,5 +1,5 @@
 /** One SSH connection: dial, shake hands, and notice when the other end is gone. */
-import { connect } from "node:net";
+import { connect, isIP } from "node:net";
 import type { Socket } from "node:net";
 import type { Client, NegotiatedAlgorithms } from "ssh2";
 import { OpenClawError } from "../errors.ts";
@@ -14,6 +14,7 @@ import { handshake } from "./handshake.ts";
 import type { OpenedClient } from "./handshake.ts";
 import { loadHostKeyCheck } from "./host-keys.ts";
 import type { HostKeyOptions } from "./host-keys.ts";
+import { sshPort } from "./known-hosts.ts";
 import { describeConnectionError } from "./ssh-failure.ts";
 import { loadSsh2 } from "./ssh2.ts";
 
@@ -33,7 +34,6 @@ export interface SshOptions {
 }
 
 export const defaultKeepaliveMs = 5_000;
-const defaultPort = 22;
 const defaultReadyTimeoutMs = 20_000;
 const closeGraceMs = 500;
 
@@ -100,7 +100,7 @@ export class SshConnection implements AsyncDisposable {
  * identity file), or the signal's reason.
  */
 export async function connectSsh(options: SshOptions, signal?: AbortSignal): Promise<SshConnection> {
-  const { host, port = defaultPort, user, hostKeys, credentials } = options;
+  const { host, port = sshPort, user, hostKeys, credentials } = options;
   const { keepaliveMs = defaultKeepaliveMs, readyTimeoutMs = defaultReadyTimeoutMs, runtime = systemRuntime } = options;
   signal?.throwIfAborted();
   const where = `${bracketed(host)}:${port}`;
@@ -138,6 +138,10 @@ interface Dial {
 /** A TCP connection without Nagle's algorithm: ssh2 never turns it off, and after the first byte it costs 40 ms. */
 async function dial({ where, ...address }: Dial, signal: AbortSignal): Promise<Socket> {
   signal.throwIfAborted();
+  const { host, family } = address;
+  if (family !== undefined && isIP(host) !== 0 && isIP(host) !== family) {
+    throw new OpenClawError("usage", `${host} is not an IPv${family} address`);
+  }
   const { promise, resolve, reject } = Promise.withResolvers<Socket>();
   const socket = connect({ ...address, noDelay: true });
   const abort = () => reject(signal.reason);

@@ -1,12 +1,13 @@
 /** What to prove oneself with to an SSH server, and in which order: agent, key files, password. */
-import type { AnyAuthMethod, BaseAgent, IdentityCallback, ParsedKey, SignCallback, SigningRequestOptions } from "ssh2";
+import type { AnyAuthMethod, ParsedKey } from "ssh2";
 import { OpenClawError } from "../errors.ts";
 import type { Secret } from "../secret.ts";
+import { agentOfOneKey, listAgent } from "./agent.ts";
+import type { AgentKey } from "./agent.ts";
 import type { Deadline } from "./deadline.ts";
 import { defaultIdentityFiles, readDefaultIdentity, readNamedIdentity, unlockIdentity } from "./identity-file.ts";
 import type { IdentityFile, PassphraseSource, Unlocked } from "./identity-file.ts";
 import { keyFingerprint } from "./known-hosts.ts";
-import { loadSsh2 } from "./ssh2.ts";
 
 export interface CredentialOptions extends PassphraseSource {
   /** Where `.ssh/id_ed25519` and its like are looked for. */
@@ -29,19 +30,6 @@ export interface TriedCredential {
   readonly fingerprint?: string;
   readonly problem?: string;
 }
-
-interface AgentKey {
-  readonly agent: BaseAgent;
-  readonly key: ParsedKey;
-}
-
-type SignArguments = [
-  key: PublicKey,
-  data: Buffer,
-  options: SigningRequestOptions | SignCallback,
-  callback?: SignCallback,
-];
-type PublicKey = ParsedKey | Buffer | string;
 
 /** Everything one person can offer. Lives across reconnects, so that a key is read and unlocked only once. */
 export class Credentials {
@@ -189,7 +177,7 @@ export class Authentication {
     if (!this.#accepts("publickey")) return;
     this.tried.push({ method: "publickey", name, fingerprint: keyFingerprint(key.getPublicSSH()) });
     this.#usedAgent = true;
-    yield { type: "agent", username: this.#user, agent: await agentOfOneKey(agent, key) };
+    yield { type: "agent", username: this.#user, agent: await agentOfOneKey({ agent, key }) };
   }
 
   async #defaultFiles(home: string): Promise<IdentityFile[]> {
@@ -218,35 +206,6 @@ export class Authentication {
   #accepts(method: TriedCredential["method"]): boolean {
     return this.offered.includes(method) || (this.#usedAgent && method !== "publickey");
   }
-}
-
-async function listAgent(socketPath: string): Promise<AgentKey[]> {
-  const { createAgent } = await loadSsh2();
-  const agent = createAgent(socketPath);
-  const { promise, resolve, reject } = Promise.withResolvers<AgentKey[]>();
-  agent.getIdentities((error, identities) => {
-    if (error) return reject(error);
-    // Keys of types the library does not know are left out by it already.
-    resolve(
-      (identities ?? []).flatMap((key) => (typeof key === "object" && "getPublicSSH" in key ? { agent, key } : [])),
-    );
-  });
-  return promise;
-}
-
-/** An agent that knows one key only: so each is offered on its own, in our order and with its name. */
-async function agentOfOneKey(agent: BaseAgent, key: ParsedKey): Promise<BaseAgent> {
-  const { BaseAgent: Base } = await loadSsh2();
-  class AgentOfOneKey extends Base {
-    override getIdentities(callback: IdentityCallback): void {
-      callback(undefined, [key]);
-    }
-    override sign(...[, data, options, callback]: SignArguments): void {
-      if (typeof options === "function") agent.sign(key, data, options);
-      else agent.sign(key, data, options, callback);
-    }
-  }
-  return new AgentOfOneKey();
 }
 
 /** Takes the agent's copy of a file's key out of the list, so that it is offered once. */

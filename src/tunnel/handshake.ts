@@ -81,17 +81,17 @@ function verifyOnce(check: HostKeyCheck, reject: (error: unknown) => void) {
   let trusted: Buffer | undefined;
   const verify: HostVerifier = (key, answer) => {
     if (trusted !== undefined) return answer(trusted.equals(key));
-    check.trust(key).then(
-      () => {
+    check
+      .trust(key)
+      .then(() => {
         trusted = key;
         answer(true);
-      },
-      (error: unknown) => {
+      })
+      .catch((error: unknown) => {
         // First, so that this is the reason and not the library's own complaint.
         reject(error);
         answer(false);
-      },
-    );
+      });
   };
   return { verify, trusted: () => trusted ?? Buffer.alloc(0) };
 }
@@ -102,10 +102,13 @@ function offerInOrder(
   reject: (error: unknown) => void,
 ): AuthHandlerMiddleware {
   return (methods: readonly string[] | null, partly: boolean | null, offer) => {
-    authentication.next(methods, partly).then((attempt) => {
-      if (attempt === undefined) reject(authentication.refused(where));
-      else offer(attempt);
-    }, reject);
+    authentication
+      .next(methods, partly)
+      .then((attempt) => {
+        if (attempt === undefined) reject(authentication.refused(where));
+        else offer(attempt);
+      })
+      .catch(reject);
   };
 }
 

@@ -3,14 +3,13 @@ import { mkdir, open, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { ServerHostKeyAlgorithm } from "ssh2";
 import { OpenClawError, systemCode } from "../errors.ts";
-import { sameSecret } from "../secret.ts";
+import { changed, declined, otherThanPinned, revoked, unknown } from "./host-key-failure.ts";
 import {
   blobType,
   decideHostKey,
   keyFingerprint,
   knownHostsLine,
   knownKeyTypes,
-  lookupName,
   parseKnownHosts,
 } from "./known-hosts.ts";
 import type { HostAddress, KnownHosts } from "./known-hosts.ts";
@@ -69,11 +68,19 @@ export async function loadHostKeyCheck(options: HostKeyOptions, address: HostAdd
     async trust(keyBlob) {
       const decision = decideHostKey(entries, address, keyBlob);
       if (decision.verdict === "revoked") throw revoked(address, keyBlob, decision);
-      if (options.fingerprint !== undefined) return checkPin(options.fingerprint, address, keyBlob);
+      if (options.fingerprint !== undefined) {
+        if (isPinned(options.fingerprint, keyBlob)) return;
+        throw otherThanPinned(options.fingerprint, address, keyBlob);
+      }
       if (decision.verdict === "changed") throw changed(address, keyBlob, decision);
-      if (decision.verdict === "unknown") await admit(options, address, keyBlob);
+      if (decision.verdict === "unknown") await admit(options, address, keyBlob, skippedLines(known));
     },
   };
+}
+
+/** Padding is forgiven: some tools print it. */
+function isPinned(fingerprint: string, keyBlob: Buffer): boolean {
+  return fingerprint.replace(/=+$/, "") === keyFingerprint(keyBlob);
 }
 
 /** Every algorithm we speak, those of the known key types first, as OpenSSH orders them. */
@@ -93,10 +100,10 @@ async function readKnownHosts(file: string): Promise<KnownHosts> {
   }
 }
 
-async function admit(options: HostKeyOptions, address: HostAddress, keyBlob: Buffer): Promise<void> {
+async function admit(options: HostKeyOptions, address: HostAddress, keyBlob: Buffer, skipped: string): Promise<void> {
   if (options.policy !== "accept-new") {
     const question = { ...address, keyType: blobType(keyBlob), fingerprint: keyFingerprint(keyBlob) };
-    if (options.askHostKey === undefined) throw unknown(question);
+    if (options.askHostKey === undefined) throw unknown(question, skipped);
     if (!(await options.askHostKey(question))) throw declined(question);
   }
   await remember(options.files.append, knownHostsLine(address, keyBlob));
@@ -120,75 +127,13 @@ async function remember(file: string, line: string): Promise<void> {
   }
 }
 
-function checkPin(wanted: string, address: HostAddress, keyBlob: Buffer): void {
-  const fingerprint = keyFingerprint(keyBlob);
-  if (sameSecret(wanted.replace(/=+$/, ""), fingerprint)) return;
-  throw new OpenClawError(
-    "host-key-changed",
-    `${lookupName(address)} shows the ${keyName(keyBlob)} key ${fingerprint}, not ${wanted}`,
-    {
-      hint: `if ${wanted} is its key of another type, give the fingerprint of its ${keyName(keyBlob)} key; else do not connect`,
-      details: { ...address, fingerprint, expected: wanted },
-    },
-  );
-}
-
-function changed(
-  address: HostAddress,
-  keyBlob: Buffer,
-  at: { file: string; line: number; keyType: string },
-): OpenClawError {
-  const fingerprint = keyFingerprint(keyBlob);
-  const other = at.keyType === blobType(keyBlob) ? "another key" : `a key of another type (${at.keyType})`;
-  return new OpenClawError(
-    "host-key-changed",
-    `the host key of ${lookupName(address)} has changed: it shows ${fingerprint}, but ${at.file}:${at.line} lists ${other}`,
-    {
-      hint: "somebody may be listening in; only when you know why the key changed, forget the old one",
-      fix: `ssh-keygen -f ${shellWord(at.file)} -R ${shellWord(lookupName(address))}`,
-      details: { ...address, fingerprint, file: at.file, line: at.line },
-    },
-  );
-}
-
-function revoked(address: HostAddress, keyBlob: Buffer, at: { file: string; line: number }): OpenClawError {
-  const fingerprint = keyFingerprint(keyBlob);
-  return new OpenClawError(
-    "host-key-changed",
-    `the host key ${fingerprint} of ${lookupName(address)} is marked as revoked in ${at.file}:${at.line}`,
-    {
-      hint: "the key may be in other hands: do not connect before the server has a new one",
-      details: { ...address, fingerprint, file: at.file, line: at.line, revoked: true },
-    },
-  );
-}
-
-function unknown({ host, port, keyType, fingerprint }: HostKeyQuestion): OpenClawError {
-  return new OpenClawError(
-    "usage",
-    `the host key of ${lookupName({ host, port })} is not known: ${keyType} ${fingerprint}`,
-    {
-      hint: `compare it on the server, then add --host-key-fingerprint ${fingerprint}, or --host-key-policy accept-new to trust what answers`,
-      details: { host, port, keyType, fingerprint },
-    },
-  );
-}
-
-function declined({ host, port, keyType, fingerprint }: HostKeyQuestion): OpenClawError {
-  return new OpenClawError(
-    "host-key-changed",
-    `the host key ${fingerprint} of ${lookupName({ host, port })} was not trusted`,
-    {
-      details: { host, port, keyType, fingerprint },
-    },
-  );
-}
-
-/** What people call a key type: `ED25519`, `ECDSA`, `RSA`. */
-function keyName(keyBlob: Buffer): string {
-  return (blobType(keyBlob).split("-")[1] ?? "").toUpperCase();
-}
-
-function shellWord(text: string): string {
-  return /^[\w./:@%+,=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+/** What the files hold that we cannot use, for a person who expected the host to be known; "" when nothing. */
+function skippedLines(known: readonly KnownHosts[]): string {
+  const broken = known.reduce((sum, { brokenLines }) => sum + brokenLines, 0);
+  const certificates = known.reduce((sum, { certificateLines }) => sum + certificateLines, 0);
+  const parts = [
+    ...(broken > 0 ? [`${broken} unreadable lines of known_hosts were skipped`] : []),
+    ...(certificates > 0 ? [`host certificates (${certificates} @cert-authority lines) are not supported`] : []),
+  ];
+  return parts.length > 0 ? ` (${parts.join("; ")})` : "";
 }

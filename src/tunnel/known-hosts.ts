@@ -34,7 +34,8 @@ export interface HostAddress {
   readonly port: number;
 }
 
-const sshPort = 22;
+/** Where SSH servers listen when nobody says otherwise. */
+export const sshPort = 22;
 
 /** Reads the text of one known_hosts file; never throws, since one bad line must not hide the good ones. */
 export function parseKnownHosts(text: string, file: string): KnownHosts {

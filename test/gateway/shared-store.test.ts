@@ -15,6 +15,7 @@ test.each([
   await using there = await startGateway({ store: store.path });
   const { client, device } = await here.node();
   const operator = await there.operator();
+  there.runtime.advance(1000); // so that a rotation is later than the connect in every clock
   await operator.call(method, { deviceId: device.id, ...params });
   expect(await client.closed).toEqual({ code: 4001, reason: "device removed" });
 });
@@ -40,6 +41,22 @@ test("a device that another gateway approved gets in here at once", async () => 
   expect(admitted.response.ok).toBe(true);
   const deviceToken = textAt(admitted.response.payload, "auth", "deviceToken");
   expect((await there.connect({ device, auth: { deviceToken } })).response.ok).toBe(true);
+});
+
+test.each(["approve", "reject"])("a node that waits for its command list hears of node.pair.%s at another gateway", async (decide) => {
+  using store = temporaryStore();
+  await using here = await startGateway({ store: store.path });
+  await using there = await startGateway({ store: store.path });
+  const asked = { device: makeDevice(), commands: ["system.which"], auth };
+  await here.pair(asked);
+  const node = await here.admitted(asked);
+  const operator = await there.operator();
+  const [request] = here.gateway.pending().surfaces;
+  await operator.call(`node.pair.${decide}`, { requestId: request?.requestId });
+  expect((await node.event("node.pair.resolved")).payload).toMatchObject({
+    requestId: request?.requestId,
+    decision: decide === "approve" ? "approved" : "rejected",
+  });
 });
 
 test("sessions of others stay when the store changes", async () => {

@@ -7,7 +7,7 @@ import { vectorKey } from "../fixtures/signed-vectors.ts";
 
 const path = "/state/identity/device.json";
 const identity = createIdentity(vectorKey.seed, 1760000000000);
-const file = { version: 1, ...JSON.parse(formatIdentity(identity)) };
+const file = JSON.parse(formatIdentity(identity));
 
 function pem(label: string, body: string): string {
   return `-----BEGIN ${label}-----\n${body}\n-----END ${label}-----\n`;

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openSqliteStore } from "../../src/store/sqlite-store.ts";
-import { killNow, linesOf, startScript } from "../support/run-script.ts";
+import { linesOf, startScript } from "../support/run-script.ts";
 
 /** Lanes side by side, each with a database that lives through all its kills. */
 const lanes = 2;
@@ -14,21 +14,23 @@ test(
   { timeout: 300_000 },
   async () => {
     await using directory = await mkdtempDisposable(join(tmpdir(), "openclaw-crash-"));
-    await Promise.all(
-      Array.from({ length: lanes }, (_, lane) => killAgainAndAgain(join(directory.path, `lane${lane}.db`))),
-    );
+    const paths = Array.from({ length: lanes }, (_, lane) => join(directory.path, `lane${lane}.db`));
+    const results = await Promise.all(paths.map((path) => killAgainAndAgain(path)));
+    expect(results.flatMap(({ lost }) => lost)).toEqual([]);
+    expect(Math.min(...results.map(({ acknowledged }) => acknowledged))).toBeGreaterThan(killsPerLane);
   },
 );
 
-async function killAgainAndAgain(path: string): Promise<void> {
+async function killAgainAndAgain(path: string): Promise<{ acknowledged: number; lost: string[] }> {
   const acknowledged = new Set<string>();
+  const lost = new Set<string>();
   for (let kill = 0; kill < killsPerLane; kill++) {
     await writeUntilKilled(path, acknowledged, kill * 100_000);
     await using store = await openSqliteStore(path);
     const found = await store.all("written");
-    expect([...acknowledged].filter((number) => !found.has(`n${number}`))).toEqual([]);
+    for (const number of acknowledged) if (!found.has(`n${number}`)) lost.add(`n${number} after kill ${kill}`);
   }
-  expect(acknowledged.size).toBeGreaterThan(killsPerLane);
+  return { acknowledged: acknowledged.size, lost: [...lost] };
 }
 
 /** Kills the writer somewhere in its first writes: while it waits, writes, syncs, commits or moves its log. */
@@ -38,6 +40,7 @@ async function writeUntilKilled(path: string, acknowledged: Set<string>, from: n
   // What was printed before the kill still arrives after it, and counts.
   for await (const line of linesOf(writer)) {
     acknowledged.add(line);
-    if (left-- === 0) void killNow(writer);
+    if (--left === 0) writer.kill("SIGKILL");
   }
+  if (left > 0) throw new Error("the writer ended before it was killed");
 }

@@ -39,7 +39,8 @@ test("who waits gets it when it is let go", async () => {
   const first = await acquireLock(path);
   const second = acquireLock(path, { timeoutMs: 60_000 });
   await first.release();
-  await (await second).release();
+  await using lock = await second;
+  expect(lock.path).toBe(path);
 });
 
 test("another process's lock is honoured, its owner named, and ended by its death", async () => {

@@ -34,7 +34,7 @@ test("the database and its companions are 0600 in a directory 0700, whatever the
     [path, `${path}-wal`, `${path}-shm`].map(async (file) => (await stat(file)).mode & 0o777),
   );
   expect(modes).toEqual([0o600, 0o600, 0o600]);
-  expect((await readdir(join(directory.path, "state"))).sort()).toEqual([
+  expect((await readdir(join(directory.path, "state"))).toSorted()).toEqual([
     "gateway.db",
     "gateway.db-shm",
     "gateway.db-wal",

@@ -1,7 +1,7 @@
 import { mkdtempDisposable } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { RecordTransaction } from "../../src/store/record-store.ts";
 import { openSqliteStore } from "../../src/store/sqlite-store.ts";

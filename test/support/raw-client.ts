@@ -208,7 +208,7 @@ export function at(value: unknown, ...path: readonly string[]): unknown {
   let found = value;
   for (const key of path) {
     if (typeof found !== "object" || found === null) return undefined;
-    found = Object.entries(found).find(([name]) => name === key)?.[1];
+    found = Reflect.get(found, key);
   }
   return found;
 }

@@ -78,7 +78,7 @@ export async function startSshd({ config = [], hostKeyTypes = [] }: SshdOptions 
       const listening = Promise.withResolvers<boolean>();
       createInterface({ input: started.stderr }).on("line", (line) => {
         log.push(line);
-        for (const watch of [...watchers]) watch(line);
+        for (const watch of watchers) watch(line);
         if (line.startsWith("Server listening on")) listening.resolve(true);
       });
       started.once("exit", () => listening.resolve(false));
@@ -90,7 +90,9 @@ export async function startSshd({ config = [], hostKeyTypes = [] }: SshdOptions 
     }
     throw new Error(`sshd does not start: ${log.join("; ")}`);
   };
+  // The first value of an option is the one that counts.
   const configLines = (onPort: number) => [
+    ...config,
     `Port ${onPort}`,
     "ListenAddress 127.0.0.1",
     ...types.map((type) => `HostKey ${inside(`host_${type}`)}`),
@@ -103,7 +105,6 @@ export async function startSshd({ config = [], hostKeyTypes = [] }: SshdOptions 
     "AllowTcpForwarding yes",
     "PermitRootLogin yes",
     "LogLevel VERBOSE",
-    ...config,
     "",
   ];
   const killSessions = async () => {

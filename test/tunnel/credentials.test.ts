@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { Secret } from "../../src/secret.ts";
 import { connectSsh } from "../../src/tunnel/connect.ts";
+import { Authentication, Credentials } from "../../src/tunnel/credentials.ts";
 import type { CredentialOptions } from "../../src/tunnel/credentials.ts";
 import { runTool, startSshAgent, startSshd } from "../support/sshd.ts";
 import type { Sshd } from "../support/sshd.ts";
@@ -122,7 +123,6 @@ describe("a key file", () => {
 
 /** Only what is in the home directory. */
 async function loginWithoutNames(home: string, more: Partial<CredentialOptions> = {}): Promise<void> {
-  const { Credentials } = await import("../../src/tunnel/credentials.ts");
   await using _connection = await connectSsh({ ...optionsFor(sshd), credentials: new Credentials({ home, ...more }) });
 }
 
@@ -203,4 +203,23 @@ test("two proofs are given where the server wants two", async () => {
   const credentials = { identityFiles: [strict.identityFile, second] };
   await using connection = await connectSsh(optionsFor(strict, { credentials }));
   expect(connection.isOpen).toBe(true);
+});
+
+test("the order of two proofs is the server's to choose", async () => {
+  const offTheClock = <T>(question: T): T => question;
+  const credentials = new Credentials({
+    home: "/nonexistent",
+    identityFiles: [sshd.identityFile],
+    password: new Secret("words"),
+  });
+  const authentication = new Authentication("me", credentials, { offTheClock });
+  const answers: [methods: string[] | null, partly: boolean | null][] = [
+    [null, null],
+    [["password"], false],
+    [["publickey"], true],
+    [["publickey"], false],
+  ];
+  const offers: (string | undefined)[] = [];
+  for (const [methods, partly] of answers) offers.push((await authentication.next(methods, partly))?.type);
+  expect(offers).toEqual(["none", "password", "publickey", undefined]);
 });

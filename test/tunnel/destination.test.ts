@@ -1,5 +1,5 @@
 /** The grammar of destinations and forwards. */
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { isFailure } from "../../src/errors.ts";
 import { formatDestination, formatForward, parseDestination, parseForward } from "../../src/tunnel/destination.ts";

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startRelay } from "./relay.ts";
 import { startSshd } from "../support/sshd.ts";
 import type { Sshd } from "../support/sshd.ts";
 import { dial, exchange, readAll, sha256, startEcho, startTarget, until } from "./tcp.ts";
@@ -114,19 +115,61 @@ describe.each([
     const payload = randomBytes(64 * 1024 * 1024);
     sender.end(payload);
     const receiver = await receiving.promise;
-    // Stalled: nothing has moved during many rounds of the event loop.
-    let last = -1;
-    let still = 0;
-    await until(() => {
-      const now = forward.row()?.bytesIn ?? 0;
-      still = now === last && now > 0 ? still + 1 : 0;
-      last = now;
-      return still > 20_000;
-    });
-    expect(last).toBeLessThan(payload.length / 2);
+    await stalled(() => forward.row()?.bytesIn ?? 0);
+    expect(forward.row()?.bytesIn).toBeLessThan(payload.length / 2);
     const all = readAll(receiver);
     receiver.resume();
     expect(sha256(await all)).toBe(sha256(payload));
     receiver.end();
   });
 });
+
+test("a network that stalls holds all senders back together, and everything arrives in the end", async () => {
+  await using relay = await startRelay(sshd.port);
+  const target = Promise.withResolvers<void>();
+  const digests: string[] = [];
+  await using sink = await startTarget(async (socket) => {
+    digests.push(sha256(await readAll(socket)));
+    socket.end();
+    if (digests.length === 40) target.resolve();
+  });
+  const ssh = optionsFor(sshd, {
+    port: relay.port,
+    hostKeys: { fingerprint: sshd.hostKeyFingerprint },
+    keepaliveMs: 60_000,
+  });
+  await using watched = await watchTunnel({ ssh, forwards: [local(`0:127.0.0.1:${sink.port}`)] });
+  const row = () => watched.tunnel.forwards()[0];
+  const senders = await Promise.all(Array.from({ length: 40 }, async () => dial(row()?.port ?? 0)));
+  await until(() => row()?.activeConnections === 40);
+  relay.freeze();
+  const payload = randomBytes(2 * 1024 * 1024);
+  for (const sender of senders) sender.resume().end(payload);
+  await stalled(() => row()?.bytesIn ?? 0);
+  expect(row()?.bytesIn).toBeLessThan((40 * payload.length) / 2);
+  relay.resume();
+  await target.promise;
+  expect(new Set(digests)).toEqual(new Set([sha256(payload)]));
+});
+
+test("a transfer goes on through new key exchanges", async () => {
+  await using busy = await startSshd({ config: ["RekeyLimit 1M"] });
+  await using echo = await startEcho();
+  await using watched = await watchTunnel({ ssh: optionsFor(busy), forwards: [local(`0:127.0.0.1:${echo.port}`)] });
+  const payload = randomBytes(8 * 1024 * 1024);
+  const [{ port } = { port: 0 }] = watched.tunnel.forwards();
+  expect(sha256(await exchange(port, payload))).toBe(sha256(payload));
+  expect(watched.events.map(({ event }) => event)).not.toContain("disconnected");
+});
+
+/** Resolves once a counter that has begun to rise has stood still during many rounds of the event loop. */
+async function stalled(count: () => number): Promise<void> {
+  let last = 0;
+  let still = 0;
+  await until(() => {
+    const now = count();
+    still = now === last && now > 0 ? still + 1 : 0;
+    last = now;
+    return still > 20_000;
+  });
+}

@@ -99,6 +99,25 @@ test("an unknown key with nobody to ask fails with its fingerprint and the flags
   expect(await file.text()).toBe("");
 });
 
+test("an unknown key of a host that may stand in a line we cannot use says so", async () => {
+  await using file = await fileWith(`broken line\n@cert-authority * ${await publicKey("rsa")}\n`);
+  await expect(visit({ files: file.files })).rejects.toMatchObject({
+    code: "usage",
+    message: expect.stringMatching(
+      /1 unreadable lines .* skipped; host certificates \(1 @cert-authority lines\) are not/,
+    ),
+  });
+});
+
+test("a server that hangs up while a person thinks is an SSH failure, whatever they answer", async () => {
+  await using file = await fileWith("");
+  const askHostKey = async () => {
+    await sshd.killSessions();
+    return true;
+  };
+  await expect(visit({ files: file.files, askHostKey })).rejects.toMatchObject({ code: "ssh" });
+});
+
 test("a person who trusts an unknown key is asked once, and never again", async () => {
   await using file = await fileWith(undefined);
   const askHostKey = vi.fn(async () => true);

@@ -1,7 +1,7 @@
 /** known_hosts: every form of line, and the decision over them. Lines and digests come from OpenSSH's own tools. */
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import {
   decideHostKey,

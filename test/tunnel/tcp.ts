@@ -24,7 +24,7 @@ export async function startTarget(
     socket.on("error", () => {}).once("close", () => sockets.delete(socket));
     serve(socket);
   });
-  await new Promise<void>((resolve) => server.listen(at, resolve));
+  await new Promise<void>((resolve, reject) => server.once("error", reject).listen(at, resolve));
   const address = server.address();
   return {
     port: typeof address === "object" && address !== null ? address.port : 0,

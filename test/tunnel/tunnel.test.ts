@@ -1,12 +1,12 @@
 /** A tunnel comes up, heals, gives up only when it must, and ends: against OpenSSH's own server and a bad network. */
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { OpenClawError } from "../../src/errors.ts";
 import { openTunnel, retryDelay } from "../../src/tunnel/tunnel.ts";
 import type { TunnelEvent } from "../../src/tunnel/tunnel.ts";
-import { startRelay } from "../support/relay.ts";
+import { startRelay } from "./relay.ts";
 import { freePort, startSshd } from "../support/sshd.ts";
 import type { Sshd } from "../support/sshd.ts";
 import { dial, exchange, readAll, startEcho, startTarget, until } from "./tcp.ts";
@@ -91,7 +91,7 @@ describe("opening", () => {
       () => ({ host: "no-such-host.invalid" }),
       { code: "ssh", message: expect.stringContaining("no-such-host.invalid") },
     ],
-    ["the host has no address of that family", () => ({ host: "127.0.0.1", family: 6 }), { code: "ssh" }],
+    ["the host has no address of that family", () => ({ host: "127.0.0.1", family: 6 }), { code: "usage" }],
   ])("fails at the first attempt when %s", async (_name, overrides, failure) => {
     const events: TunnelEvent[] = [];
     const ssh = optionsFor(sshd, overrides(await freePort()));
@@ -231,6 +231,7 @@ describe("healing", () => {
     const reported = watched.next("disconnected").then(() => watched.next("disconnected"));
     world.relay.freeze();
     await sshd.killSessions();
+    await until(() => isFree(port));
     {
       await using _thief = await startEcho({ port, host: "127.0.0.1" });
       world.relay.resume();

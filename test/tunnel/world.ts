@@ -45,7 +45,7 @@ export async function watchTunnel(options: Omit<TunnelOptions, "onEvent">): Prom
     ...options,
     onEvent(event) {
       events.push(event);
-      for (const tell of [...waiting]) tell(event);
+      for (const tell of waiting) tell(event);
     },
   });
   return {

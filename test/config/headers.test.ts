@@ -1,0 +1,92 @@
+import { expect, test } from "vitest";
+import { environmentHeaders, type Header, mergeHeaders, parseHeader } from "../../src/config/headers.ts";
+import { Secret } from "../../src/secret.ts";
+
+const shown = (headers: readonly Header[]) => headers.map(([name, value]) => [name, value.reveal()]);
+
+test.each([
+  ["X-Trace: 1", ["X-Trace", "1"]],
+  ["X-Trace:1", ["X-Trace", "1"]],
+  ["X-Trace:   a: b  ", ["X-Trace", "a: b"]],
+  ["cookie: a=b; c=d", ["cookie", "a=b; c=d"]],
+])("%j is a header", (line, header) => {
+  expect(shown([parseHeader(line, "--header")])).toEqual([header]);
+});
+
+test.each([
+  "Authorization: hunter2",
+  "AUTHORIZATION: hunter2",
+  "Host: hunter2",
+  "Connection: hunter2",
+  "upgrade: hunter2",
+  "Sec-WebSocket-Key: hunter2",
+  "sec-websocket-anything: hunter2",
+  "Content-Length: hunter2",
+  "Transfer-Encoding: hunter2",
+  "X: hunter2\r\nInjected: 1",
+  "X: hunter2\nInjected: 1",
+  "X: hunter2\0",
+  "X: hunter2 \u{1F980}",
+  "X Y: hunter2",
+  "X\r\nY: hunter2",
+  "X : hunter2",
+  "Ü: hunter2",
+  ": hunter2",
+  "hunter2",
+  "X:",
+  "X:   ",
+  "",
+])("%j is `usage`, and its value is not repeated", (line) => {
+  expect(() => parseHeader(line, "--header")).toThrow(
+    expect.objectContaining({
+      code: "usage",
+      message: expect.stringMatching(/^--header (?!.*hunter2)/),
+      hint: expect.stringMatching(/^(?!.*hunter2)/),
+    }),
+  );
+});
+
+test("the environment has one header a line, and the pair of an access proxy", () => {
+  const env = {
+    OPENCLAW_GATEWAY_HEADERS: "X-One: 1\r\n\n  X-Two: 2\n",
+    CF_ACCESS_CLIENT_ID: "id",
+    CF_ACCESS_CLIENT_SECRET: "hunter2",
+  };
+  expect(shown(environmentHeaders(env))).toEqual([
+    ["X-One", "1"],
+    ["X-Two", "2"],
+    ["CF-Access-Client-Id", "id"],
+    ["CF-Access-Client-Secret", "hunter2"],
+  ]);
+});
+
+test("empty variables say nothing", () => {
+  expect(
+    environmentHeaders({ OPENCLAW_GATEWAY_HEADERS: "", CF_ACCESS_CLIENT_ID: "", CF_ACCESS_CLIENT_SECRET: "" }),
+  ).toEqual([]);
+});
+
+test.each([
+  { CF_ACCESS_CLIENT_ID: "id" },
+  { CF_ACCESS_CLIENT_SECRET: "hunter2", CF_ACCESS_CLIENT_ID: "" },
+  { CF_ACCESS_CLIENT_ID: "id\r\nX: 1", CF_ACCESS_CLIENT_SECRET: "hunter2" },
+  { OPENCLAW_GATEWAY_HEADERS: "Authorization: hunter2" },
+])("%j is `usage`", (env) => {
+  expect(() => environmentHeaders(env)).toThrow(
+    expect.objectContaining({ code: "usage", message: expect.stringMatching(/^(?!.*hunter2)/) }),
+  );
+});
+
+test("the stronger source's header counts, whatever its case; within a source the last one", () => {
+  const header = (name: string, value: string): Header => [name, new Secret(value)];
+  const merged = mergeHeaders(
+    [header("X-A", "flag 1"), header("x-a", "flag 2")],
+    [header("X-a", "env"), header("X-B", "env")],
+    [header("x-b", "file"), header("X-C", "file")],
+  );
+  expect(shown(merged)).toEqual([
+    ["x-a", "flag 2"],
+    ["X-B", "env"],
+    ["X-C", "file"],
+  ]);
+});

@@ -1,0 +1,241 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import type { DeviceRecord, DeviceRequestRecord } from "../../src/pairing/records.ts";
+import { approveDevice, askForDevice, type DeviceAsk, isForgettable, isOpen, optional } from "../../src/pairing/requests.ts";
+import { pairingRequestLifeMs } from "../../src/protocol/limits.ts";
+import { holdsScopes, operatorScopes } from "../../src/protocol/vocabulary.ts";
+
+const scopes = fc.subarray([...operatorScopes, "constructor"]);
+const role = fc.constantFrom("operator", "node");
+const family = fc.constantFrom(undefined, "Linux", "Mac");
+
+const anyAsk: fc.Arbitrary<DeviceAsk> = fc
+  .record({
+    publicKey: fc.constantFrom("k1", "k2"),
+    role,
+    scopes,
+    reason: fc.constantFrom("not-paired", "role-upgrade", "scope-upgrade", "metadata-upgrade"),
+    platform: fc.constantFrom("linux", "macos"),
+    family,
+    name: fc.option(fc.constantFrom("kitchen", "cellar"), { nil: undefined }),
+    isRepair: fc.boolean(),
+  })
+  .map(({ family: deviceFamily, name, ...ask }) => ({
+    ...ask,
+    deviceId: `id of ${ask.publicKey}`,
+    clientId: "node-host",
+    clientMode: "node",
+    ...optional("deviceFamily", deviceFamily),
+    ...optional("displayName", name),
+  }));
+
+const anyRequest: fc.Arbitrary<DeviceRequestRecord> = anyAsk.map((ask) => ({ ...ask, requestId: "old", createdAtMs: 10, ts: 20 }));
+
+const tokenRecord = { role: "operator", scopes: [], hash: "h", salt: "s", createdAtMs: 1 };
+const anyDevice: fc.Arbitrary<DeviceRecord> = fc
+  .record({
+    roles: fc.subarray(["operator", "node"]),
+    scopes,
+    family,
+    tokens: fc.constantFrom({}, { operator: tokenRecord }),
+    more: fc.constantFrom({}, { operatorLabel: "mine", lastSeenAtMs: 3, lastSeenReason: "connect" }),
+    surface: fc.constantFrom(undefined, { caps: ["system"], commands: ["system.run"], createdAtMs: 1, approvedAtMs: 2 }),
+  })
+  .map(({ roles, scopes: held, family: deviceFamily, tokens, more, surface }) => ({
+    deviceId: "id of k1",
+    publicKey: "k1",
+    clientId: "cli",
+    clientMode: "cli",
+    platform: "linux",
+    displayName: "first",
+    roles,
+    scopes: held,
+    tokens,
+    ...more,
+    ...optional("deviceFamily", deviceFamily),
+    ...optional("surface", surface),
+    createdAtMs: 1,
+    approvedAtMs: 2,
+    approvedVia: "owner",
+  }));
+
+describe("asking", () => {
+  test("a first ask makes a request under the new id, which takes nothing's place", () => {
+    fc.assert(
+      fc.property(anyAsk, (ask) => {
+        const request = { ...ask, requestId: "new", createdAtMs: 100, ts: 100 };
+        expect(askForDevice(undefined, ask, "new", 100)).toEqual({ kind: "created", request });
+      }),
+    );
+  });
+
+  test("asking the same again renews the request under its id, with all it asks for", () => {
+    fc.assert(
+      fc.property(anyRequest, (open) => {
+        const { requestId: _id, createdAtMs: _created, ts: _ts, ...ask } = open;
+        expect(askForDevice(open, ask, "new", 100)).toEqual({ kind: "renewed", request: { ...open, ts: 100 } });
+      }),
+    );
+  });
+
+  test("asking for less renews the request without making it smaller", () => {
+    fc.assert(
+      fc.property(anyRequest, scopes, (open, fewer) => {
+        const { requestId: _id, createdAtMs: _created, ts: _ts, ...ask } = open;
+        const narrower = { ...ask, scopes: open.scopes.filter((scope) => fewer.includes(scope)) };
+        expect(askForDevice(open, narrower, "new", 100)).toEqual({ kind: "renewed", request: { ...open, ts: 100 } });
+      }),
+    );
+  });
+
+  test("a renewed request covers everything that was asked, and a new one unites nothing", () => {
+    fc.assert(
+      fc.property(anyRequest, anyAsk, (open, ask) => {
+        const outcome = askForDevice(open, ask, "new", 100);
+        expect(holdsScopes(outcome.request.scopes, ask.scopes)).toBe(true);
+        expect(outcome.request).toMatchObject({ publicKey: ask.publicKey, role: ask.role, ts: 100 });
+        if (outcome.kind === "renewed") {
+          expect(outcome.request).toEqual({ ...open, ts: 100 });
+        } else {
+          expect(outcome.request).toEqual({ ...ask, requestId: "new", createdAtMs: 100, ts: 100 });
+          const resolution = { decision: "superseded", atMs: 100, note: "new" };
+          expect(outcome.superseded).toEqual({ ...open, resolution });
+        }
+      }),
+    );
+  });
+
+  const open: DeviceRequestRecord = {
+    requestId: "old",
+    deviceId: "d",
+    publicKey: "k",
+    clientId: "cli",
+    clientMode: "cli",
+    platform: "linux",
+    role: "operator",
+    scopes: ["operator.write"],
+    reason: "not-paired",
+    isRepair: false,
+    createdAtMs: 1,
+    ts: 1,
+  };
+  test.each<[what: string, change: Partial<DeviceAsk>, kind: "renewed" | "created"]>([
+    ["a scope that is implied", { scopes: ["operator.read"] }, "renewed"],
+    ["a name of its own", { displayName: "kitchen" }, "renewed"],
+    ["another address", { remoteIp: "192.0.2.1" }, "renewed"],
+    ["a wider scope", { scopes: ["operator.admin"] }, "created"],
+    ["one scope more", { scopes: ["operator.write", "operator.pairing"] }, "created"],
+    ["another role", { role: "node", scopes: [] }, "created"],
+    ["another key", { publicKey: "other" }, "created"],
+    ["another platform", { platform: "macos" }, "created"],
+    ["a device family", { deviceFamily: "Linux" }, "created"],
+    ["another reason", { reason: "scope-upgrade" }, "created"],
+  ])("%s: the request is %3$s", (_what, change, kind) => {
+    const { requestId: _id, createdAtMs: _created, ts: _ts, ...ask } = open;
+    expect(askForDevice(open, { ...ask, ...change }, "new", 100).kind).toBe(kind);
+  });
+});
+
+describe("an approval", () => {
+  test("gives what was asked for, and takes nothing that the device had", () => {
+    fc.assert(
+      fc.property(fc.option(anyDevice, { nil: undefined }), anyRequest, (known, request) => {
+        const device = approveDevice(known, request, "owner", 100);
+        expect(device.roles).toEqual([...new Set([...(known?.roles ?? []), request.role])]);
+        expect(device.scopes).toEqual(expect.arrayContaining([...(known?.scopes ?? [])]));
+        if (request.role === "operator") expect(device.scopes).toEqual(expect.arrayContaining([...request.scopes]));
+        expect(device).toMatchObject({ tokens: known?.tokens ?? {}, createdAtMs: known?.createdAtMs ?? 100 });
+        for (const field of ["surface", "operatorLabel", "lastSeenAtMs", "lastSeenReason"] as const) {
+          expect(device[field]).toEqual(known?.[field]);
+        }
+      }),
+    );
+  });
+
+  test("gives no scope that was neither asked for nor held, and none at all to a node", () => {
+    fc.assert(
+      fc.property(fc.option(anyDevice, { nil: undefined }), anyRequest, (known, request) => {
+        const device = approveDevice(known, request, "owner", 100);
+        const asked = request.role === "operator" ? request.scopes : [];
+        expect(new Set(device.scopes)).toEqual(new Set([...(known?.scopes ?? []), ...asked]));
+        expect(new Set(device.scopes).size).toBe(device.scopes.length);
+      }),
+    );
+  });
+
+  test("names the key that asked, who let it in, and when", () => {
+    fc.assert(
+      fc.property(fc.option(anyDevice, { nil: undefined }), anyRequest, (known, request) => {
+        const { deviceId, publicKey } = request;
+        expect(approveDevice(known, request, "local", 100)).toMatchObject({ deviceId, publicKey, approvedVia: "local", approvedAtMs: 100 });
+      }),
+    );
+  });
+
+  test("pins the platform and the family as the request states them, and keeps the name when it states none", () => {
+    fc.assert(
+      fc.property(anyDevice, anyRequest, (known, request) => {
+        const device = approveDevice(known, request, "owner", 100);
+        expect([device.platform, device.deviceFamily]).toEqual([request.platform, request.deviceFamily]);
+        expect(device.displayName).toBe(request.displayName ?? known.displayName);
+      }),
+    );
+  });
+
+  test("done twice is done once", () => {
+    fc.assert(
+      fc.property(fc.option(anyDevice, { nil: undefined }), anyRequest, (known, request) => {
+        const once = approveDevice(known, request, "owner", 100);
+        expect(approveDevice(once, request, "owner", 100)).toEqual(once);
+      }),
+    );
+  });
+
+  test("changes neither the device nor the request it is made from", () => {
+    fc.assert(
+      fc.property(anyDevice, anyRequest, (known, request) => {
+        const before = structuredClone({ known, request });
+        approveDevice(known, request, "owner", 100);
+        expect({ known, request }).toEqual(before);
+      }),
+    );
+  });
+});
+
+describe("the life of a request", () => {
+  const dayMs = 24 * 60 * 60 * 1000;
+  const request: DeviceRequestRecord = {
+    requestId: "r",
+    deviceId: "d",
+    publicKey: "k",
+    clientId: "cli",
+    clientMode: "cli",
+    role: "operator",
+    scopes: [],
+    reason: "not-paired",
+    isRepair: false,
+    createdAtMs: 0,
+    ts: 1000,
+  };
+  const rejected: DeviceRequestRecord = { ...request, resolution: { decision: "rejected", atMs: 5000 } };
+
+  test.each<[what: string, one: DeviceRequestRecord, nowMs: number, open: boolean]>([
+    ["at once", request, 1000, true],
+    ["in its last millisecond", request, 1000 + pairingRequestLifeMs - 1, true],
+    ["after five minutes", request, 1000 + pairingRequestLifeMs, false],
+    ["five minutes after it was made, but renewed since", { ...request, ts: 200_000 }, pairingRequestLifeMs + 1000, true],
+    ["when the clock was set back", request, 0, true],
+    ["once decided", rejected, 5000, false],
+  ])("%s it waits: %4$s", (_what, one, nowMs, open) => {
+    expect(isOpen(one, nowMs)).toBe(open);
+  });
+
+  test.each<[what: string, one: DeviceRequestRecord, nowMs: number, forgettable: boolean]>([
+    ["a day after its last refresh", request, 1000 + dayMs, false],
+    ["more than a day after its last refresh", request, 1001 + dayMs, true],
+    ["a day after the decision", rejected, 5000 + dayMs, false],
+    ["more than a day after the decision", rejected, 5001 + dayMs, true],
+  ])("%s it may be forgotten: %4$s", (_what, one, nowMs, forgettable) => {
+    expect(isForgettable(one, nowMs)).toBe(forgettable);
+  });
+});
