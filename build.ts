@@ -14,6 +14,7 @@ await build({
   platform: "node",
   target: "node24",
   minifySyntax: true,
+  minifyWhitespace: true,
   // CommonJS packages with native or optional parts stay what they are; they are loaded when a socket or a tunnel is opened.
   external: ["ws", "ssh2"],
   banner: {
@@ -21,9 +22,4 @@ await build({
   },
 });
 
-execFileSync(
-  process.execPath,
-  ["node_modules/typescript/bin/tsc", "-p", "tsconfig.json", "--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", ".cache/types"],
-  { stdio: "inherit" },
-);
-execFileSync("cp", ["-r", ".cache/types/src/.", "dist/"]);
+execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"], { stdio: "inherit" });

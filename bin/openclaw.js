@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 // Starts the CLI on a Node.js that can run it. Old syntax on purpose: an old Node.js must be able to read this file.
-import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
@@ -18,7 +17,7 @@ if (isNewEnough) {
   const platform = process.platform === "win32" ? "win" : process.platform;
   const binary = process.platform === "win32" ? "node.exe" : "node";
   const runtime = here("../node_modules/node-" + platform + "-" + process.arch + "/bin/" + binary);
-  if (existsSync(runtime)) restartOn(runtime);
+  if (existsSync(runtime)) await restartOn(runtime);
   else {
     const wanted = minimum.join(".");
     process.stderr.write(
@@ -29,7 +28,8 @@ if (isNewEnough) {
   }
 }
 
-function restartOn(runtime) {
+async function restartOn(runtime) {
+  const { spawn } = await import("node:child_process");
   const child = spawn(runtime, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: "inherit" });
   // A terminal sends Ctrl-C to the whole foreground group, so the child has it already; anyone else signals only us.
   const forwarded = process.stdin.isTTY ? ["SIGTERM", "SIGHUP"] : ["SIGTERM", "SIGHUP", "SIGINT"];

@@ -3,18 +3,12 @@ import { homedir } from "node:os";
 import type { Credential, GatewayAddress } from "../client/connect-gateway.ts";
 import { parseDuration } from "../config/duration.ts";
 import { statePaths, type StatePaths } from "../config/paths.ts";
-import { type Config, loadConfig } from "../config/resolve.ts";
-import { readSecretFile } from "../config/secret-file.ts";
-import { assertSafeTransport, resolveTarget } from "../config/target.ts";
-import { isLoopbackHost } from "../config/address.ts";
+import type { Config } from "../config/resolve.ts";
 import { OpenClawError } from "../errors.ts";
 import type { DeviceIdentity } from "../identity/device-identity.ts";
 import { type Log, type Runtime, systemRuntime, withLog } from "../runtime.ts";
 import { Secret } from "../secret.ts";
-import { openIdentity, readIdentity } from "../state/identity-file.ts";
-import { liveRecords } from "../state/run-record.ts";
-import { TokenFile } from "../state/token-memory.ts";
-import { writeTextFile } from "../store/atomic-file.ts";
+import type { TokenFile } from "../state/token-memory.ts";
 import type { Launcher } from "../demo/cli-process.ts";
 import type { Globals } from "./globals.ts";
 import { textLog } from "./log.ts";
@@ -114,27 +108,35 @@ export class Context {
   }
 
   config(): Promise<Config> {
-    this.#config ??= loadConfig({ env: this.options.env, paths: this.paths() });
+    this.#config ??= import("../config/resolve.ts").then(({ loadConfig }) =>
+      loadConfig({ env: this.options.env, paths: this.paths() }),
+    );
     return this.#config;
   }
 
   /** This machine's identity, made first if there is none. */
   identity(): Promise<DeviceIdentity> {
-    this.#identity ??= openIdentity(this.paths().identity, this.runtime);
+    this.#identity ??= import("../state/identity-file.ts").then(({ openIdentity }) =>
+      openIdentity(this.paths().identity, this.runtime),
+    );
     return this.#identity;
   }
 
   /** The identity if there is one; looking makes none. */
-  knownIdentity(): Promise<DeviceIdentity | undefined> {
+  async knownIdentity(): Promise<DeviceIdentity | undefined> {
+    const { readIdentity } = await import("../state/identity-file.ts");
     return readIdentity(this.paths().identity);
   }
 
-  tokens(): TokenFile {
+  async tokens(): Promise<TokenFile> {
+    const { TokenFile } = await import("../state/token-memory.ts");
     return new TokenFile(this.paths().deviceTokens, this.runtime);
   }
 
   /** Which gateway the command means, and with what it may go there. Nothing secret is in it that must not be sent. */
   async target(flags: TargetFlags): Promise<CommandTarget> {
+    const { assertSafeTransport, resolveTarget } = await import("../config/target.ts");
+    const { isLoopbackHost } = await import("../config/address.ts");
     for (const name of ["token", "password"] as const) if (flags[name] !== undefined) this.#warnArgv(name);
     const target = await resolveTarget({
       flags: { ...flags, noAuthHeader: flags.authHeader === false },
@@ -177,11 +179,14 @@ export class Context {
   }
 
   async secretFile(path: string | undefined, what = "the file"): Promise<Secret | undefined> {
-    return path === undefined ? undefined : readSecretFile(path, asInput(this.streams.stdin), what);
+    if (path === undefined) return undefined;
+    const { readSecretFile } = await import("../config/secret-file.ts");
+    return readSecretFile(path, asInput(this.streams.stdin), what);
   }
 
   /** Writes a secret where a person asked for it, 0600. */
-  writeSecretFile(path: string, secret: string): Promise<void> {
+  async writeSecretFile(path: string, secret: string): Promise<void> {
+    const { writeTextFile } = await import("../store/atomic-file.ts");
     return writeTextFile(path, `${secret}\n`);
   }
 
@@ -237,6 +242,7 @@ export class Context {
 
   /** Where this machine's own gateway listens now, whatever the configuration says. */
   async #runningPorts(): Promise<number[]> {
+    const { liveRecords } = await import("../state/run-record.ts");
     const records = await liveRecords(this.paths().runDir, "gateway");
     return records.map(({ gateway }) => Number(URL.parse(gateway)?.port ?? 0));
   }

@@ -1,7 +1,7 @@
 /** Devices and requests of a gateway by what a person calls them: id, prefix, name. */
 import type { GatewaySession } from "../client/gateway-session.ts";
 import { OpenClawError } from "../errors.ts";
-import { fingerprint } from "../identity/device-identity.ts";
+import { fingerprint } from "../identity/fingerprint.ts";
 import { matchId } from "../identity/match-id.ts";
 import type { MethodResults, PairedDevice, PendingDevice, PendingSurface } from "../protocol/methods.ts";
 

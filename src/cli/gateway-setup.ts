@@ -43,27 +43,22 @@ export async function prepareGateway(context: Context, flags: GatewayRunFlags): 
   const things = new AsyncDisposableStack();
   try {
     const { settings } = await context.config();
+    const listening = { ...readAddress(flags, settings), ...(await readTls(flags, settings)) };
+    const upgrade = readUpgrade(flags.upgradeAuth) ?? settings["gateway.auth.upgrade"];
     const paths = flags.ephemeral === true ? await ephemeralPaths(things) : context.paths();
     if (flags.ephemeral !== true) things.use(await acquireLock(join(paths.runDir, "gateway.lock"), { runtime: context.runtime, timeoutMs: 0 }));
     const auth = await readAuth(context, flags, settings, paths);
-    const host = readBind(flags.bind ?? settings["gateway.bind"], settings);
-    if (auth.mode === "none" && !isLoopback(host)) {
-      throw new OpenClawError("usage", `without authentication the gateway would be open to everyone who reaches ${host}`, {
-        hint: "use --auth token, or bind to loopback",
-      });
-    }
+    assertGuarded(auth.mode, listening.host);
     const internalSecret = await writeNewSecret(paths.internalSecret, context.runtime);
     things.defer(() => rm(paths.internalSecret, { force: true }));
     const options: GatewayOptions = {
-      host,
-      port: readPort(flags, settings),
-      ...(await readTls(flags, settings)),
+      ...listening,
       auth: {
         mode: auth.mode,
         ...(auth.token === undefined ? {} : { token: auth.token }),
         ...(auth.password === undefined ? {} : { password: auth.password }),
         internalSecret,
-        upgrade: readUpgrade(flags.upgradeAuth) ?? settings["gateway.auth.upgrade"],
+        upgrade,
       },
       pairing: {
         autoApproveOperators: settings["gateway.pairing.autoApproveOperators"],
@@ -137,6 +132,17 @@ function readMode(wanted: string | undefined, password: Secret | undefined): Aut
 function readUpgrade(wanted: string | undefined): "required" | "deferred" | undefined {
   if (wanted === undefined || wanted === "required" || wanted === "deferred") return wanted;
   throw new OpenClawError("usage", `--upgrade-auth cannot be "${wanted}"`, { hint: "required or deferred" });
+}
+
+function readAddress(flags: GatewayRunFlags, settings: Settings): { readonly host: string; readonly port: number } {
+  return { host: readBind(flags.bind ?? settings["gateway.bind"], settings), port: readPort(flags, settings) };
+}
+
+function assertGuarded(mode: AuthMode, host: string): void {
+  if (mode !== "none" || isLoopback(host)) return;
+  throw new OpenClawError("usage", `without authentication the gateway would be open to everyone who reaches ${host}`, {
+    hint: "use --auth token, or bind to loopback",
+  });
 }
 
 function readBind(bind: string, settings: Settings): string {

@@ -5,7 +5,8 @@ import type { Context } from "./context.ts";
 export interface Group {
   readonly name: string;
   readonly summary: string;
-  readonly load: () => Promise<(context: Context) => Command>;
+  /** `wholeProgram` builds the tree with every command loaded, for the one command that writes about all of them. */
+  readonly load: (wholeProgram: (context: Context) => Promise<Command>) => Promise<(context: Context) => Command>;
 }
 
 export const groups: readonly Group[] = [
@@ -62,7 +63,10 @@ export const groups: readonly Group[] = [
   {
     name: "completion",
     summary: "a completion script for your shell",
-    load: async () => (await import("./commands/completion.ts")).completionCommand,
+    load: async (wholeProgram) => {
+      const { completionCommand } = await import("./commands/completion.ts");
+      return (context) => completionCommand(context, wholeProgram);
+    },
   },
   {
     name: "demo",

@@ -1,5 +1,6 @@
 /** The public parts of an identity, as commands print them. */
-import { type DeviceIdentity, fingerprint } from "../identity/device-identity.ts";
+import type { DeviceIdentity } from "../identity/device-identity.ts";
+import { fingerprint } from "../identity/fingerprint.ts";
 
 export interface IdentitySummary {
   readonly deviceId: string;

@@ -7,8 +7,13 @@ import type { NodeSummary } from "../protocol/methods.ts";
 /** The node that was named, as an argument or as the product spells it, `--node`. */
 export function oneNode(argument: string | undefined, option: string | undefined): string {
   const wanted = argument ?? option;
-  if (wanted !== undefined) return wanted;
-  throw new OpenClawError("usage", "name the node", { hint: "its id, a prefix of it, or its name: openclaw nodes list" });
+  if (wanted === undefined) {
+    throw new OpenClawError("usage", "name the node", { hint: "its id, a prefix of it, or its name: openclaw nodes list" });
+  }
+  if (argument !== undefined && option !== undefined && argument !== option) {
+    throw new OpenClawError("usage", `two nodes are named: ${argument} and ${option}`);
+  }
+  return wanted;
 }
 
 /** The node id behind what a person typed. A full id is taken as it is, without asking the gateway. */

@@ -35,7 +35,7 @@ export async function prepareNode(context: Context, flags: NodeRunFlags): Promis
       ...(target.explicit === undefined ? {} : { explicit: target.explicit }),
       ...(target.configured === undefined ? {} : { configured: target.configured }),
     },
-    memory: context.tokens(),
+    memory: await context.tokens(),
     displayName,
     instanceId: flags.nodeId ?? (await openNodeId(paths.node, context.runtime)),
     pathEnv,

@@ -4,11 +4,11 @@ import { originOf } from "../client/open-session.ts";
 import { OpenClawError } from "../errors.ts";
 import { describePlatform } from "../node/platform.ts";
 import type { MethodResults } from "../protocol/methods.ts";
+import type { Role } from "../protocol/vocabulary.ts";
 import { Secret } from "../secret.ts";
 import { version } from "../version.ts";
 import type { Context } from "./context.ts";
 import type { TargetFlags } from "./target-options.ts";
-import { readRole } from "./token-choice.ts";
 
 /**
  * Rotates over a session that the old token opened, which is the one case in which a gateway hands out the new one; stores it before
@@ -17,13 +17,12 @@ import { readRole } from "./token-choice.ts";
 export async function rotateOwnToken(
   context: Context,
   flags: TargetFlags,
-  wantedRole: string,
+  role: Role,
   scopes: readonly string[] | undefined,
 ): Promise<MethodResults["device.token.rotate"]> {
-  const role = readRole(wantedRole);
   const target = await context.target(flags);
   const identity = await context.identity();
-  const memory = context.tokens();
+  const memory = await context.tokens();
   const key = { gateway: originOf(target.address.url), deviceId: identity.deviceId, role };
   const remembered = await memory.recall(key);
   if (remembered === undefined) {

@@ -1,6 +1,5 @@
 /** `--params`: JSON on the command line, in a file, or on stdin. */
 import { OpenClawError } from "../errors.ts";
-import { readTextFile } from "../store/atomic-file.ts";
 import type { Context } from "./context.ts";
 
 /** Undefined when the option was not given. */
@@ -21,6 +20,7 @@ async function readSource(context: Context, given: string): Promise<{ readonly t
   if (given === "-") return { text: await context.readStdin(), from: "stdin" };
   if (!given.startsWith("@")) return { text: given, from: "what was given" };
   const path = given.slice(1);
+  const { readTextFile } = await import("../store/atomic-file.ts");
   const text = await readTextFile(path);
   if (text === undefined) throw new OpenClawError("usage", `--params: there is no file ${path}`);
   return { text, from: path };

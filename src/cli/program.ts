@@ -11,7 +11,7 @@ export async function buildProgram(context: Context, argv: readonly string[]): P
   const named = groups.find(({ name }) => name === word);
   const program = emptyProgram(context);
   for (const group of groups) {
-    program.addCommand(group === named ? (await group.load())(context) : signpost(group));
+    program.addCommand(group === named ? (await group.load(buildWholeProgram))(context) : signpost(group));
   }
   return speakThrough(context, program);
 }
@@ -19,7 +19,7 @@ export async function buildProgram(context: Context, argv: readonly string[]): P
 /** The program with every command loaded: for completion, man pages and the tests that hold them to it. */
 export async function buildWholeProgram(context: Context): Promise<Command> {
   const program = emptyProgram(context);
-  for (const group of groups) program.addCommand((await group.load())(context));
+  for (const group of groups) program.addCommand((await group.load(buildWholeProgram))(context));
   return speakThrough(context, program);
 }
 

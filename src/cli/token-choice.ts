@@ -15,9 +15,8 @@ export function oneDevice(argument: string | undefined, option: string | undefin
   return wanted;
 }
 
-/** The role that was named, or the device's only one. */
-export function roleOf(device: PairedDevice, wanted: string | undefined): Role {
-  if (wanted !== undefined) return readRole(wanted);
+/** The device's only role; `usage` when it has none, or two to choose from. */
+export function onlyRoleOf(device: PairedDevice): Role {
   const held = [...new Set(device.tokens.map(({ role }) => role))].filter(isRole);
   const [only, ...others] = held;
   if (only === undefined || others.length > 0) {
@@ -28,6 +27,7 @@ export function roleOf(device: PairedDevice, wanted: string | undefined): Role {
   return only;
 }
 
+/** What was given as `--role`. */
 export function readRole(wanted: string): Role {
   if (isRole(wanted)) return wanted;
   throw new OpenClawError("usage", `there is no role "${wanted}"`, { hint: `roles are ${roles.join(" and ")}` });

@@ -71,7 +71,14 @@ export async function connectGateway(options: ConnectOptions): Promise<GatewaySe
   signal.addEventListener("abort", stop, { once: true });
   try {
     const challenge = await inbox.challenge();
-    socket.send(encodeFrame({ type: "req", id: connectId, method: "connect", params: connectParams(options, challenge, runtime) }));
+    socket.send(
+      encodeFrame({
+        type: "req",
+        id: connectId,
+        method: "connect",
+        params: connectParams(options, challenge, runtime),
+      }),
+    );
     const hello = readHello(await inbox.response(), options.gateway.url);
     signal.removeEventListener("abort", stop);
     const { onEvent, liveness, gateway } = options;
@@ -85,7 +92,10 @@ export async function connectGateway(options: ConnectOptions): Promise<GatewaySe
   }
 }
 
-async function dialGateway({ gateway, credential, timeoutMs, signal }: ConnectOptions, inbox: HandshakeInbox): Promise<FrameSocket> {
+async function dialGateway(
+  { gateway, credential, timeoutMs, signal }: ConnectOptions,
+  inbox: HandshakeInbox,
+): Promise<FrameSocket> {
   const { url, headers = [], tlsFingerprint, sendAuthHeader } = gateway;
   const bearer = sendAuthHeader === false ? undefined : credential?.secret;
   try {
@@ -125,6 +135,7 @@ export class HandshakeInbox {
   readonly #challenge = Promise.withResolvers<Challenge>();
   readonly #response = Promise.withResolvers<ResponseFrame>();
   #forward: { text(text: string): void; alive(): void; closed(info: CloseInfo): void } | undefined;
+  #isAnswered = false;
   #late: string[] = [];
   #closed: CloseInfo | undefined;
 
@@ -151,18 +162,22 @@ export class HandshakeInbox {
 
   text(text: string): void {
     if (this.#forward !== undefined) return this.#forward.text(text);
+    if (this.#isAnswered) return void this.#late.push(text);
     try {
       const frame = decodeFrame(text);
       if (frame.type === "event" && frame.event === "connect.challenge") {
         const challenge = readChallenge(frame.payload);
         if (challenge !== undefined) this.#challenge.resolve(challenge);
       } else if (frame.type === "res" && frame.id === connectId) {
+        this.#isAnswered = true;
         this.#response.resolve(frame);
       } else {
         this.#late.push(text);
       }
     } catch (error) {
-      this.#fail(new OpenClawError("not-a-gateway", "what answers there does not speak the gateway protocol", { cause: error }));
+      this.#fail(
+        new OpenClawError("not-a-gateway", "what answers there does not speak the gateway protocol", { cause: error }),
+      );
     }
     return undefined;
   }
@@ -229,7 +244,10 @@ function withoutUndefined(value: Record<string, unknown>): Record<string, unknow
 
 function readHello(response: ResponseFrame, url: string): HelloOk {
   if (!response.ok) {
-    throw fromWireError(response.error ?? { code: "UNAVAILABLE", message: "no reason given" }, `the gateway at ${url} refused the connection`);
+    throw fromWireError(
+      response.error ?? { code: "UNAVAILABLE", message: "no reason given" },
+      `the gateway at ${url} refused the connection`,
+    );
   }
   const read = readHelloOk(response.payload);
   if ("hello" in read) return read.hello;
@@ -246,13 +264,19 @@ function closedEarly({ code, reason, cause }: CloseInfo): OpenClawError {
     case closeCodes.protocolMismatch:
       return new OpenClawError("incompatible", "the gateway speaks another version of the protocol", { details });
     case closeCodes.policy:
-      return new OpenClawError("unauthorized", `the gateway closed the connection: ${reason || "no reason given"}`, { details });
-    default:
-      return new OpenClawError("unreachable", `the connection ended before the gateway said hello (close code ${code})`, {
-        hint: "if it goes through a tunnel, check that the gateway behind the tunnel runs",
+      return new OpenClawError("unauthorized", `the gateway closed the connection: ${reason || "no reason given"}`, {
         details,
-        cause,
       });
+    default:
+      return new OpenClawError(
+        "unreachable",
+        `the connection ended before the gateway said hello (close code ${code})`,
+        {
+          hint: "if it goes through a tunnel, check that the gateway behind the tunnel runs",
+          details,
+          cause,
+        },
+      );
   }
 }
 
@@ -262,4 +286,3 @@ function noHello({ gateway, timeoutMs }: ConnectOptions): OpenClawError {
     details: { timeoutMs },
   });
 }
-

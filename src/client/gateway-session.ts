@@ -136,7 +136,11 @@ export class GatewaySession implements AsyncDisposable {
 }
 
 function connectionLost({ code, reason }: CloseInfo): OpenClawError {
-  return new OpenClawError("unreachable", `the connection to the gateway ended (close code ${code}${reason === "" ? "" : `, ${reason}`})`, {
-    details: { closeCode: code, closeReason: reason },
-  });
+  return new OpenClawError(
+    "unreachable",
+    `the connection to the gateway ended (close code ${code}${reason === "" ? "" : `, ${reason}`})`,
+    {
+      details: { closeCode: code, closeReason: reason },
+    },
+  );
 }

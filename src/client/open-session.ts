@@ -77,7 +77,12 @@ function credentialsInOrder(
 /** Loopback, or TLS with a pinned certificate: nobody else can be listening there. */
 function isTrustedEndpoint({ url, tlsFingerprint }: ConnectOptions["gateway"]): boolean {
   const { hostname, protocol } = new URL(url);
-  return hostname === "localhost" || hostname.startsWith("127.") || hostname === "[::1]" || (protocol === "wss:" && tlsFingerprint !== undefined);
+  return (
+    hostname === "localhost" ||
+    hostname.startsWith("127.") ||
+    hostname === "[::1]" ||
+    (protocol === "wss:" && tlsFingerprint !== undefined)
+  );
 }
 
 function tokenKey({ gateway, identity, role }: SessionOptions): TokenKey | undefined {
@@ -90,7 +95,11 @@ export function originOf(url: string): string {
   return `${protocol}//${host}`;
 }
 
-async function rememberToken(options: SessionOptions, key: TokenKey | undefined, session: GatewaySession): Promise<void> {
+async function rememberToken(
+  options: SessionOptions,
+  key: TokenKey | undefined,
+  session: GatewaySession,
+): Promise<void> {
   const { auth } = session.hello;
   if (key === undefined || auth?.deviceToken === undefined || options.memory === undefined) return;
   const known = await options.memory.recall(key);

@@ -2,9 +2,10 @@
  * Which credentials go to a gateway. A credential belongs to a gateway: what a person gives for this command may go wherever the
  * command goes; what a file holds for one gateway goes to no other.
  */
+import { OpenClawError } from "../errors.ts";
 import type { Secret } from "../secret.ts";
 
-export type CredentialOrigin = "flag" | "env" | "device" | "toolkit-config" | "product-config" | "token-file";
+type CredentialOrigin = "flag" | "env" | "device" | "toolkit-config" | "product-config" | "token-file";
 
 /** The gateways that a configuration knows, and any other one. */
 export type GatewayChoice = "local" | "remote" | "other";
@@ -49,6 +50,18 @@ export function rankCredentials(
     if (why !== undefined) return { ...candidate, used: false, why };
     used.push(candidate);
     return { ...candidate, used: true };
+  });
+}
+
+/**
+ * `usage` when a credential that is to be sent cannot be. A token travels in a header and in a frame, and must be the same in both:
+ * only ASCII is (RFC 9110 § 5.5). A password may be in any script, on one line.
+ */
+export function assertSendable({ kind, name, value }: CredentialSource): void {
+  const inAscii = kind !== "password";
+  if ((inAscii ? /^[\x20-\x7e]+$/ : /^\P{Cc}+$/u).test(value.reveal())) return;
+  throw new OpenClawError("usage", `${name} has characters in it that a ${kind} cannot have`, {
+    hint: `keep only the ${kind} itself, on one line${inAscii ? ", in ASCII" : ""}`,
   });
 }
 

@@ -7,7 +7,7 @@ import type { Config } from "./resolve.ts";
 import { type Input, readSecretFile, readSecretFileIfThere } from "./secret-file.ts";
 import type { TargetChoices } from "./target-choices.ts";
 
-/** Flags, environment, the device's own token for this origin, files. Empty, malformed or unreadable ones are `usage`. */
+/** Flags, environment, the device's own token for this origin, files. Empty and unreadable ones are `usage`. */
 export async function gatherCredentials(
   choices: TargetChoices,
   { origin, gateway }: { readonly origin: string; readonly gateway: GatewayChoice },
@@ -44,9 +44,9 @@ async function flagSecret(
     throw new OpenClawError("usage", `${name} and ${fileName} contradict each other`, { hint: `keep ${fileName}` });
   }
   if (given === "") throw new OpenClawError("usage", `${name} is empty`, { hint: `use ${fileName}` });
-  if (given !== undefined) return [{ kind, from: "flag", name, value: usable(new Secret(given), kind, name) }];
+  if (given !== undefined) return [{ kind, from: "flag", name, value: new Secret(given) }];
   if (file === undefined) return [];
-  const value = usable(await readSecretFile(file, stdin, fileName), kind, fileName);
+  const value = await readSecretFile(file, stdin, fileName);
   return [{ kind, from: "flag", name: fileName, ...(file === "-" ? {} : { path: file }), value }];
 }
 
@@ -55,7 +55,7 @@ function environmentCredentials(env: Environment): CredentialCandidate[] {
   return (["token", "password"] as const).flatMap((kind): CredentialCandidate[] => {
     const name = variables[kind];
     const value = read(env, name);
-    return value === undefined ? [] : [{ kind, from: "env", name, value: usable(new Secret(value), kind, name) }];
+    return value === undefined ? [] : [{ kind, from: "env", name, value: new Secret(value) }];
   });
 }
 
@@ -75,7 +75,7 @@ function configCredentials(config: Config): CredentialCandidate[] {
   return keys.flatMap(([name, kind, belongsTo]) =>
     config.sources(name).flatMap(({ value, origin }): CredentialCandidate[] => {
       if (origin.from !== "toolkit-config" && origin.from !== "product-config") return [];
-      return [{ kind, from: origin.from, name, path: origin.path, value: usable(value, kind, name), belongsTo }];
+      return [{ kind, from: origin.from, name, path: origin.path, value, belongsTo }];
     }),
   );
 }
@@ -91,23 +91,8 @@ async function tokenFileCredentials({ paths }: Config): Promise<CredentialCandid
       from: "token-file",
       name,
       path: paths.gatewayToken,
-      value: usable(value, "token", name),
+      value,
       belongsTo: "local",
     },
   ];
-}
-
-/**
- * A token travels in a header and in a frame, and must be the same in both: only ASCII is (RFC 9110 § 5.5). A password may be in
- * any script, on one line.
- */
-function usable(value: Secret, kind: "token" | "password", name: string): Secret {
-  const allowed = kind === "token" ? /^[\x20-\x7e]+$/ : /^\P{Cc}+$/u;
-  if (allowed.test(value.reveal())) return value;
-  throw new OpenClawError("usage", `${name} has characters in it that a ${kind} cannot have`, {
-    hint:
-      kind === "token"
-        ? "keep only the token itself, on one line, in ASCII"
-        : "keep only the password itself, on one line",
-  });
 }

@@ -27,7 +27,7 @@ interface Layer {
 }
 
 /** A value that one source has for a key. */
-export interface Sourced<Key extends SettingKey> {
+interface Sourced<Key extends SettingKey> {
   readonly value: SettingValue<Key>;
   readonly origin: Origin;
 }

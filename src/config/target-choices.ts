@@ -33,7 +33,7 @@ export interface TargetChoices {
   readonly runningPorts?: readonly number[] | undefined;
 }
 
-export interface StoredToken {
+interface StoredToken {
   readonly value: Secret;
   readonly path: string;
 }

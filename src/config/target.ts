@@ -2,7 +2,7 @@
 import { OpenClawError } from "../errors.ts";
 import { isLoopbackHost } from "./address.ts";
 import { chooseUrl, recognise } from "./choose-url.ts";
-import { type CredentialSource, type GatewayChoice, rankCredentials } from "./credentials.ts";
+import { assertSendable, type CredentialSource, type GatewayChoice, rankCredentials } from "./credentials.ts";
 import { gatherCredentials } from "./gather-credentials.ts";
 import { formatGatewayUrl, formatOrigin, type GatewayUrl } from "./gateway-url.ts";
 import { environmentHeaders, type Header, mergeHeaders, parseHeader } from "./headers.ts";
@@ -38,7 +38,11 @@ export async function resolveTarget(choices: TargetChoices): Promise<Target> {
   const { url, chosenBy } = chooseUrl(choices);
   const gateway = recognise(url, choices);
   const origin = formatOrigin(url);
-  const candidates = await gatherCredentials(choices, { origin, gateway });
+  const credentials = rankCredentials(await gatherCredentials(choices, { origin, gateway }), {
+    gateway,
+    localAuthMode: config.settings["gateway.auth.mode"],
+  });
+  for (const source of credentials) if (source.used) assertSendable(source);
   return {
     url: formatGatewayUrl(url),
     origin,
@@ -49,7 +53,7 @@ export async function resolveTarget(choices: TargetChoices): Promise<Target> {
     ...chooseFingerprint(choices, url, gateway),
     sendAuthHeader: flags.noAuthHeader !== true,
     insecureWs: flags.insecureWs === true,
-    credentials: rankCredentials(candidates, { gateway, localAuthMode: config.settings["gateway.auth.mode"] }),
+    credentials,
   };
 }
 

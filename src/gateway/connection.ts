@@ -53,7 +53,13 @@ export class Connection {
   #isAlive = true;
 
   /** `stopCounting` ends the byte limit that holds until hello. */
-  constructor(house: ConnectionHouse, peer: Peer, header: string | undefined, open: OpenSocket, stopCounting: () => void) {
+  constructor(
+    house: ConnectionHouse,
+    peer: Peer,
+    header: string | undefined,
+    open: OpenSocket,
+    stopCounting: () => void,
+  ) {
     this.#house = house;
     this.#peer = peer;
     this.#header = header;
@@ -66,7 +72,9 @@ export class Connection {
       alive: () => void (this.#isAlive = true),
       closed: (info) => this.#ended(info),
     });
-    const cancelDeadline = runtime.after(policy.limits.handshakeDeadlineMs, () => this.#socket.close(closeCodes.normal, ""));
+    const cancelDeadline = runtime.after(policy.limits.handshakeDeadlineMs, () =>
+      this.#socket.close(closeCodes.normal, ""),
+    );
     this.#endHandshake = () => {
       cancelDeadline();
       stopCounting();
@@ -103,7 +111,8 @@ export class Connection {
       case "waiting":
         return this.#hearFirst(text);
       case "deciding":
-        if (this.#early.push(text) > maxEarlyFrames) this.#socket.close(closeCodes.policy, "too many frames before hello-ok");
+        if (this.#early.push(text) > maxEarlyFrames)
+          this.#socket.close(closeCodes.policy, "too many frames before hello-ok");
         return undefined;
       case "open":
         return this.#hearRequest(text);
@@ -120,10 +129,19 @@ export class Connection {
       if (frame.type !== "req" || frame.method !== "connect") {
         return this.#refuse(id, refused("the first request must be connect"));
       }
-      const read = readConnectParams(frame.params, this.#house.policy.pairing.trustedLocalServices.map((service) => service.id));
+      const read = readConnectParams(
+        frame.params,
+        this.#house.policy.pairing.trustedLocalServices.map((service) => service.id),
+      );
       if ("problem" in read) return this.#refuse(id, refused(`invalid connect params: ${read.problem}`));
       this.#state = "deciding";
-      const arrival = { connId: this.#connId, nonce: this.#nonce, peer: this.#peer, header: this.#header, params: read.params };
+      const arrival = {
+        connId: this.#connId,
+        nonce: this.#nonce,
+        peer: this.#peer,
+        header: this.#header,
+        params: read.params,
+      };
       admit(this.#house, arrival).then(
         (admission) => this.#decided(id, admission),
         (error: unknown) => this.#failed(id, error),
@@ -155,7 +173,7 @@ export class Connection {
   }
 
   async #decided(id: string, admission: Admission): Promise<void> {
-    if (!admission.ok) return this.#refuse(id, admission), undefined;
+    if (!admission.ok) return (this.#refuse(id, admission), undefined);
     try {
       const session = new Session(admission.facts, this.#socket);
       const hello = await helloFor(this.#house, admission);
@@ -193,7 +211,8 @@ export class Connection {
       return session.refuse(idOf(error) ?? "invalid", invalidFrame(error).error);
     }
     this.#house.dispatcher.dispatch(session, frame);
-    if (session.unauthorizedCalls > maxUnauthorizedCalls) session.close(closeCodes.policy, "repeated unauthorized calls");
+    if (session.unauthorizedCalls > maxUnauthorizedCalls)
+      session.close(closeCodes.policy, "repeated unauthorized calls");
   }
 
   #ended({ code, reason }: CloseInfo): void {
@@ -218,10 +237,24 @@ export class Connection {
     const { runtime, onDecision } = this.#house;
     const trace = admission.auth?.trace ?? [];
     const { address, port, forwarded, origin, host, userAgent } = this.#peer;
-    const where = { conn: this.#connId, peer: `${address}:${port}`, remote: address, fwd: forwarded, origin, host, ua: userAgent };
+    const where = {
+      conn: this.#connId,
+      peer: `${address}:${port}`,
+      remote: address,
+      fwd: forwarded,
+      origin,
+      host,
+      ua: userAgent,
+    };
     if (admission.ok) {
       const { role, scopes, deviceId, clientId, clientMode, authenticatedBy } = admission.facts;
-      runtime.log("info", "connected", { ...where, client: `${clientId}/${clientMode}`, role, device: deviceId, by: authenticatedBy });
+      runtime.log("info", "connected", {
+        ...where,
+        client: `${clientId}/${clientMode}`,
+        role,
+        device: deviceId,
+        by: authenticatedBy,
+      });
       onDecision({
         connId: this.#connId,
         outcome: "admitted",
@@ -236,7 +269,8 @@ export class Connection {
     const { error, closeCode } = admission.refusal;
     const details = isObject(error.details) ? error.details : {};
     const code = typeof details["code"] === "string" ? details["code"] : error.code;
-    const reason = [details["authReason"], details["reason"], error.message].find((one) => typeof one === "string") ?? "";
+    const reason =
+      [details["authReason"], details["reason"], error.message].find((one) => typeof one === "string") ?? "";
     const isEnrolment = admission.auth?.ok === true;
     runtime.log("warn", isEnrolment ? `enrolment refused` : "auth failed", {
       ...where,

@@ -32,7 +32,10 @@ export class Dispatcher {
     const handler = rule === undefined ? undefined : this.#handlers[method];
     if (rule === undefined || handler === undefined) {
       const isSecond = method === "connect";
-      return session.refuse(id, invalid(isSecond ? "connect is only the first request" : `unknown method: ${method.slice(0, 128)}`));
+      return session.refuse(
+        id,
+        invalid(isSecond ? "connect is only the first request" : `unknown method: ${method.slice(0, 128)}`),
+      );
     }
     if (rule.role !== session.facts.role) {
       session.unauthorizedCalls++;

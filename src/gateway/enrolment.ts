@@ -63,7 +63,8 @@ export class Enrolment {
       }
       const open = change.deviceRequests.all().filter((request) => isOpen(request, change.nowMs));
       const mine = open.find(({ deviceId }) => deviceId === ask.deviceId);
-      if (mine === undefined && !this.#hasRoom(open, ask.remoteIp)) return { kind: "full", request: undefined } as const;
+      if (mine === undefined && !this.#hasRoom(open, ask.remoteIp))
+        return { kind: "full", request: undefined } as const;
       const asked = askForDevice(mine, ask, randomUuid(this.#runtime), change.nowMs);
       change.deviceRequests.put(asked.request.requestId, asked.request);
       if (asked.kind === "created" && asked.superseded !== undefined) {
@@ -80,7 +81,12 @@ export class Enrolment {
   }
 
   /** Approves a request; the device has its role and a token from then on. */
-  async approveDevice(requestId: string, via: ApprovedVia, by: Decider, mayGrant: (request: DeviceRequestRecord) => void): Promise<DeviceRecord> {
+  async approveDevice(
+    requestId: string,
+    via: ApprovedVia,
+    by: Decider,
+    mayGrant: (request: DeviceRequestRecord) => void,
+  ): Promise<DeviceRecord> {
     const { request, device } = await this.#tables.change((change) => {
       const request = openRequest(change.deviceRequests.get(requestId), requestId, change.nowMs);
       mayGrant(request);
@@ -243,7 +249,11 @@ export class Enrolment {
   }
 
   /** Approves a node's command list; it can be invoked at once, without a reconnect. */
-  async approveSurface(requestId: string, by: Decider, mayGrant: (request: SurfaceRequestRecord) => void): Promise<DeviceRecord> {
+  async approveSurface(
+    requestId: string,
+    by: Decider,
+    mayGrant: (request: SurfaceRequestRecord) => void,
+  ): Promise<DeviceRecord> {
     const { request, device } = await this.#tables.change((change) => {
       const request = openRequest(change.surfaceRequests.get(requestId), requestId, change.nowMs);
       mayGrant(request);
@@ -258,7 +268,12 @@ export class Enrolment {
       const device = { ...known, surface };
       change.devices.put(device.deviceId, device);
       change.surfaceRequests.put(requestId, { ...request, resolution: { decision: "approved", atMs: change.nowMs } });
-      change.audit({ action: "surface.approve", device: device.deviceId, commands: request.commands.join(","), ...auditFields(by) });
+      change.audit({
+        action: "surface.approve",
+        device: device.deviceId,
+        commands: request.commands.join(","),
+        ...auditFields(by),
+      });
       return { request, device };
     });
     this.#tellSurfaceResolved(request, "approved");
@@ -278,13 +293,16 @@ export class Enrolment {
   }
 
   /** Notes when devices were last here. Called now and then for many at once, never while somebody waits for it. */
-  async noteSeen(seen: ReadonlyMap<string, { readonly atMs: number; readonly role: string; readonly reason: string }>): Promise<void> {
+  async noteSeen(
+    seen: ReadonlyMap<string, { readonly atMs: number; readonly role: string; readonly reason: string }>,
+  ): Promise<void> {
     await this.#tables.change((change) => {
       for (const [deviceId, { atMs, role, reason }] of seen) {
         const device = change.devices.get(deviceId);
         if (device === undefined) continue;
         const token = device.tokens[role];
-        const tokens = token === undefined ? device.tokens : { ...device.tokens, [role]: { ...token, lastUsedAtMs: atMs } };
+        const tokens =
+          token === undefined ? device.tokens : { ...device.tokens, [role]: { ...token, lastUsedAtMs: atMs } };
         change.devices.put(deviceId, { ...device, tokens, lastSeenAtMs: atMs, lastSeenReason: reason });
       }
     });
@@ -310,7 +328,7 @@ export class Enrolment {
   /** Makes what another process has decided true here: sessions without rights are closed, nodes that wait are told. */
   actOnForeignChanges(): void {
     this.#closeOutdated();
-    for (const requestId of [...this.#awaitedSurfaces]) {
+    for (const requestId of this.#awaitedSurfaces) {
       const request = this.#tables.surfaceRequests.get(requestId);
       const resolution = request?.resolution;
       if (request !== undefined && resolution === undefined) continue;
@@ -364,7 +382,14 @@ export class Enrolment {
 
   #log(message: string, request: DeviceRequestRecord, more: Readonly<Record<string, string>> = {}): void {
     const { requestId, deviceId, role, reason, remoteIp } = request;
-    this.#runtime.log("info", message, { request: requestId, device: deviceId, role, reason, remote: remoteIp, ...more });
+    this.#runtime.log("info", message, {
+      request: requestId,
+      device: deviceId,
+      role,
+      reason,
+      remote: remoteIp,
+      ...more,
+    });
   }
 }
 

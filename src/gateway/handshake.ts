@@ -70,7 +70,8 @@ export async function admit(house: Gatehouse, arrival: Arrival): Promise<Admissi
   const device = proof === undefined ? undefined : house.tables.devices.get(proof.deviceId);
   const auth = decideAuth(policy.auth, { ...presented(arrival, role), hasDevice: proof !== undefined }, device);
   if (!auth.ok) {
-    const mayRetry = auth.code === "AUTH_TOKEN_MISMATCH" && proof !== undefined && params.auth?.deviceToken === undefined;
+    const mayRetry =
+      auth.code === "AUTH_TOKEN_MISMATCH" && proof !== undefined && params.auth?.deviceToken === undefined;
     return { ok: false, refusal: refuseAuth(auth.code, auth.reason, mayRetry), auth };
   }
   return enrol(house, arrival, { role, protocol, auth, publicKey: proof?.publicKey, device });
@@ -98,7 +99,13 @@ async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated): 
     case "enrol": {
       const ask = askOf(arrival, role, publicKey ?? "", decision.reason, known.device);
       const device = await house.enrolment.enrolDevice(ask, decision.via, by);
-      return { ok: true, facts: factsOf(house, arrival, known, params.scopes ?? []), device, removedScopes: undefined, auth };
+      return {
+        ok: true,
+        facts: factsOf(house, arrival, known, params.scopes ?? []),
+        device,
+        removedScopes: undefined,
+        auth,
+      };
     }
     case "admit": {
       const removedScopes =
@@ -200,7 +207,10 @@ function presented({ params, header, peer }: Arrival, role: Role) {
   };
 }
 
-function applicantOf({ params, peer }: Arrival, { role, auth, publicKey }: Authenticated): Omit<Applicant, "isProvenLocal"> {
+function applicantOf(
+  { params, peer }: Arrival,
+  { role, auth, publicKey }: Authenticated,
+): Omit<Applicant, "isProvenLocal"> {
   return {
     role,
     scopes: params.scopes ?? [],
@@ -245,7 +255,11 @@ function factsOf(
   scopes: readonly string[],
 ): SessionFacts {
   const { client } = params;
-  const declared = { caps: params.caps ?? [], commands: params.commands ?? [], ...optional("permissions", params.permissions) };
+  const declared = {
+    caps: params.caps ?? [],
+    commands: params.commands ?? [],
+    ...optional("permissions", params.permissions),
+  };
   return {
     connId,
     role,

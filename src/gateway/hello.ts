@@ -46,7 +46,10 @@ async function authOf(house: ConnectionHouse, { facts, device, removedScopes }: 
 }
 
 /** Where a node's command list stands; a wider one than approved becomes a request of its own. */
-async function surfaceState(house: ConnectionHouse, { facts, device }: Admitted): Promise<Readonly<Record<string, unknown>>> {
+async function surfaceState(
+  house: ConnectionHouse,
+  { facts, device }: Admitted,
+): Promise<Readonly<Record<string, unknown>>> {
   if (device === undefined || facts.declared === undefined) return {};
   const request = await house.enrolment.requestSurface(device, {
     nodeId: device.deviceId,

@@ -107,7 +107,15 @@ class RunningGateway implements Gateway {
     const tokenKey = options.tokenKey ?? runtime.random(32);
     this.#enrolment = new Enrolment({ tables, sessions: this.#sessions, runtime, limits, commands, tokenKey });
     this.#lastSeen = new LastSeen(this.#enrolment, runtime);
-    const shared = { tables, enrolment: this.#enrolment, sessions: this.#sessions, invokes, policy, runtime, startedAtMs };
+    const shared = {
+      tables,
+      enrolment: this.#enrolment,
+      sessions: this.#sessions,
+      invokes,
+      policy,
+      runtime,
+      startedAtMs,
+    };
     this.#house = {
       ...shared,
       ownPort: () => this.#port,
@@ -122,7 +130,10 @@ class RunningGateway implements Gateway {
         ? createHttpServer((request, response) => answerHttp(facts, request, response))
         : createHttpsServer(options.tls, (request, response) => answerHttp(facts, request, response));
     this.#server.on("upgrade", (request, socket, head) => this.#upgrade(request, socket, head));
-    this.#server.on("clientError", (_error, socket) => void (socket.writable && socket.end("HTTP/1.1 400 Bad Request\r\n\r\n")));
+    this.#server.on(
+      "clientError",
+      (_error, socket) => void (socket.writable && socket.end("HTTP/1.1 400 Bad Request\r\n\r\n")),
+    );
   }
 
   get port(): number {
@@ -281,6 +292,9 @@ function cannotListen(host: string, port: number, cause: unknown): OpenClawError
         cause,
       });
     default:
-      return new OpenClawError("failed", `cannot listen on ${host}:${port} (${code ?? String(cause)})`, { details, cause });
+      return new OpenClawError("failed", `cannot listen on ${host}:${port} (${code ?? String(cause)})`, {
+        details,
+        cause,
+      });
   }
 }

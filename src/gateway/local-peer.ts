@@ -28,7 +28,9 @@ export async function proveLocal(peer: Peer, ownPort: number): Promise<LocalProo
     if (own.uid !== process.getuid?.()) return doubt("peer-other-user");
     const holders = await holdersOf(own.inode);
     if (holders.length === 0) return doubt("peer-unknown");
-    const others = holders.flatMap((inodes) => inodes.map((inode) => rows.get(inode))).filter((row) => row !== undefined);
+    const others = holders
+      .flatMap((inodes) => inodes.map((inode) => rows.get(inode)))
+      .filter((row) => row !== undefined);
     return others.every((row) => isConnectionTo(row, ownPort)) ? { isProven: true } : doubt("peer-may-relay");
   } catch {
     return doubt("peer-unknown");

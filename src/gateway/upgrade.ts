@@ -22,7 +22,12 @@ export interface UpgradeHouse {
 export type UpgradeDecision = { readonly ok: true; readonly header: string | undefined } | { readonly ok: false };
 
 /** Lets an upgrade through, with the bearer it carried, or answers it and says no. */
-export function decideUpgrade(house: UpgradeHouse, peer: Peer, request: IncomingMessage, socket: Duplex): UpgradeDecision {
+export function decideUpgrade(
+  house: UpgradeHouse,
+  peer: Peer,
+  request: IncomingMessage,
+  socket: Duplex,
+): UpgradeDecision {
   const { policy } = house;
   if (house.isStopping() || house.unauthenticated(peer.address) >= policy.limits.maxUnauthenticatedPerAddress) {
     refuseUpgradeWithText(socket, 503, house.isStopping() ? "Shutting down" : "Too many unauthenticated sockets");
@@ -31,7 +36,8 @@ export function decideUpgrade(house: UpgradeHouse, peer: Peer, request: Incoming
   }
   const bearer = readBearer(request.headers.authorization);
   if (bearer === undefined) {
-    if (request.headers.authorization !== undefined) return unauthorized(house, peer, socket, "authorization_malformed");
+    if (request.headers.authorization !== undefined)
+      return unauthorized(house, peer, socket, "authorization_malformed");
     const canComeLater = policy.upgrade === "deferred" || policy.auth.mode === "none";
     return canComeLater ? { ok: true, header: undefined } : unauthorized(house, peer, socket, "authorization_missing");
   }

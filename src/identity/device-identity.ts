@@ -92,11 +92,6 @@ export function deviceIdOf(rawKey: Uint8Array): string {
   return createHash("sha256").update(rawKey).digest("hex");
 }
 
-/** What two people compare by eye: the first 80 bits of the device id, `5647:5aa7:5463:474c:0285`. */
-export function fingerprint(deviceId: string): string {
-  return (deviceId.slice(0, 20).match(/.{1,4}/gu) ?? []).join(":");
-}
-
 function identityOf(privateKey: KeyObject, createdAtMs: number): DeviceIdentity {
   if (privateKey.asymmetricKeyType !== "ed25519") throw new TypeError(`a ${privateKey.asymmetricKeyType} key`);
   const spki = createPublicKey(privateKey).export({ format: "der", type: "spki" });

@@ -4,7 +4,8 @@ import type { GatewaySession, Liveness } from "../client/gateway-session.ts";
 import { openSession, type SessionOptions, type TokenMemory } from "../client/open-session.ts";
 import { isRejection, outcomeOf, outcomeOfClose } from "../client/outcome.ts";
 import { isFailure, OpenClawError } from "../errors.ts";
-import { type DeviceIdentity, fingerprint } from "../identity/device-identity.ts";
+import type { DeviceIdentity } from "../identity/device-identity.ts";
+import { fingerprint } from "../identity/fingerprint.ts";
 import { closeCodes } from "../protocol/close.ts";
 import type { EventFrame } from "../protocol/frame.ts";
 import { isObject } from "../protocol/frame.ts";
@@ -36,7 +37,12 @@ export type NodeEvent =
       readonly commands: readonly string[];
     }
   | ({ readonly event: "invoke" } & InvokeReport)
-  | { readonly event: "disconnected"; readonly code: number | string; readonly reason: string; readonly retryInMs: number }
+  | {
+      readonly event: "disconnected";
+      readonly code: number | string;
+      readonly reason: string;
+      readonly retryInMs: number;
+    }
   | { readonly event: "stopped"; readonly reason: string };
 
 export interface NodeHostOptions {
@@ -139,7 +145,17 @@ class NodeHost {
   }
 
   #open(inbox: EventInbox): Promise<GatewaySession> {
-    const { gateway, identity, credentials = {}, memory, handlers, pathEnv, displayName, instanceId, liveness } = this.#options;
+    const {
+      gateway,
+      identity,
+      credentials = {},
+      memory,
+      handlers,
+      pathEnv,
+      displayName,
+      instanceId,
+      liveness,
+    } = this.#options;
     const client: ClientDescription = {
       id: "node-host",
       mode: "node",
@@ -167,7 +183,10 @@ class NodeHost {
     });
   }
 
-  async #serve(session: GatewaySession, inbox: EventInbox): Promise<{ readonly code: number; readonly reason: string }> {
+  async #serve(
+    session: GatewaySession,
+    inbox: EventInbox,
+  ): Promise<{ readonly code: number; readonly reason: string }> {
     const server = new InvokeServer({
       session,
       handlers: this.#options.handlers,
@@ -211,7 +230,8 @@ class NodeHost {
         hint: "ask the gateway's owner; then start this node again to make a new request",
       });
     }
-    if (surface.requestId !== undefined) this.#mustWait(surface.requestId, "surface", `openclaw nodes approve ${surface.requestId}`);
+    if (surface.requestId !== undefined)
+      this.#mustWait(surface.requestId, "surface", `openclaw nodes approve ${surface.requestId}`);
     if (!surface.isReady) return;
     const { protocol, server } = session.hello;
     this.#wasReady = true;
@@ -256,13 +276,24 @@ class NodeHost {
     if (requestId !== this.#shownRequest) {
       this.#shownRequest = requestId;
       const { deviceId } = this.#options.identity;
-      this.#tell({ event: "pairing-required", requestId, deviceId, fingerprint: fingerprint(deviceId), layer, approve });
+      this.#tell({
+        event: "pairing-required",
+        requestId,
+        deviceId,
+        fingerprint: fingerprint(deviceId),
+        layer,
+        approve,
+      });
     }
     if (this.#options.wait !== false) return;
     throw new OpenClawError(
       layer === "device" ? "pairing-required" : "surface-approval-required",
       layer === "device" ? "this device waits for approval" : "this node's command list waits for approval",
-      { hint: `on the gateway's host: ${approve}`, fix: approve, details: { requestId, layer, deviceId: this.#options.identity.deviceId } },
+      {
+        hint: `on the gateway's host: ${approve}`,
+        fix: approve,
+        details: { requestId, layer, deviceId: this.#options.identity.deviceId },
+      },
     );
   }
 
@@ -351,9 +382,13 @@ function revoked(error: OpenClawError): OpenClawError {
 function finalFailure(error: unknown): unknown {
   if (!isFailure(error, "pairing-required") || !isRejection(error)) return error;
   const reason = error.details?.["rejectedReason"];
-  return new OpenClawError("pairing-rejected", `the gateway's owner rejected this device${typeof reason === "string" ? `: ${reason}` : ""}`, {
-    hint: "ask the gateway's owner; starting again makes a new request",
-    details: { ...error.details },
-    cause: error,
-  });
+  return new OpenClawError(
+    "pairing-rejected",
+    `the gateway's owner rejected this device${typeof reason === "string" ? `: ${reason}` : ""}`,
+    {
+      hint: "ask the gateway's owner; starting again makes a new request",
+      details: { ...error.details },
+      cause: error,
+    },
+  );
 }

@@ -23,7 +23,9 @@ export interface InvokeServerOptions {
   readonly report: (report: InvokeReport) => void;
 }
 
-type Answer = { readonly ok: true; readonly payloadJSON: string } | { readonly ok: false; readonly error: { readonly code: string; readonly message: string } };
+type Answer =
+  | { readonly ok: true; readonly payloadJSON: string }
+  | { readonly ok: false; readonly error: { readonly code: string; readonly message: string } };
 
 export class InvokeServer {
   readonly #options: InvokeServerOptions;

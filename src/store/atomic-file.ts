@@ -8,7 +8,7 @@ import { makePrivateDirectory, syncDirectory } from "./private-directory.ts";
 import { readFailure, unreadable, writeFailure } from "./state-failure.ts";
 
 /** Bytes a state file may have: ours are a few KiB, so anything near this is not ours. */
-export const maxTextFileBytes = 16 * 1024 * 1024;
+const maxTextFileBytes = 16 * 1024 * 1024;
 
 export interface ReadOptions {
   readonly maxBytes?: number;

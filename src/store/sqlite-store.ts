@@ -118,12 +118,20 @@ class SqliteStore implements RecordStore {
       for (const update of updates) outcomes.push(await this.#attempt(update));
       this.#tables.commit();
     } catch (error) {
-      if (this.#database.isTransaction) this.#tables.rollback();
+      this.#rollback();
       const failure = databaseFailure(this.#path, error);
       for (const update of updates) update.fail(failure);
       return;
     }
     for (const tellOutcome of outcomes) tellOutcome();
+  }
+
+  #rollback(): void {
+    try {
+      if (this.#database.isTransaction) this.#tables.rollback();
+    } catch (error) {
+      this.#patience.runtime.log("error", "a transaction could not be rolled back", { error: String(error) });
+    }
   }
 
   async #attempt(update: Update): Promise<() => void> {

@@ -251,6 +251,8 @@ function unreachable(url: URL, cause: Error): OpenClawError {
         ...options,
         hint: "start the gateway there (openclaw gateway run), or check --port and the tunnel in front of it",
       });
+    case "ECONNRESET":
+      return hungUp(url, cause);
     case "ENOTFOUND":
     case "EAI_AGAIN":
       return new OpenClawError("unreachable", `the name ${hostOf(url)} does not resolve`, {

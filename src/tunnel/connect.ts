@@ -84,9 +84,9 @@ export class SshConnection implements AsyncDisposable {
   async close(): Promise<void> {
     this.#closing = true;
     this.client.end();
-    const keepGrace = this.#runtime.after(closeGraceMs, () => this.#socket.destroy());
+    const cancelHangUp = this.#runtime.after(closeGraceMs, () => this.#socket.destroy());
     await this.closed;
-    keepGrace();
+    cancelHangUp();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -35,6 +35,7 @@ export interface TriedCredential {
 export class Credentials {
   readonly options: CredentialOptions;
   readonly #unlocked = new Map<string, ParsedKey>();
+  #named: Promise<IdentityFile[]> | undefined;
 
   constructor(options: CredentialOptions) {
     this.options = options;
@@ -42,7 +43,8 @@ export class Credentials {
 
   /** The files named with `-i`. Throws `usage` or `ssh-auth` when one cannot or must not be used. */
   async namedFiles(): Promise<IdentityFile[]> {
-    return Promise.all((this.options.identityFiles ?? []).map(readNamedIdentity));
+    this.#named ??= Promise.all((this.options.identityFiles ?? []).map(readNamedIdentity));
+    return this.#named;
   }
 
   /** The unlocked key of a file, or why there is none. */

@@ -27,7 +27,7 @@ export interface ForwardSpec {
 }
 
 /** Where a forward listens when nobody says otherwise: only the machine itself can reach it. */
-export const loopbackBind = "127.0.0.1";
+const loopbackBind = "127.0.0.1";
 
 const maxPort = 65_535;
 

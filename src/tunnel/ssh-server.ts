@@ -22,7 +22,7 @@ export interface SshServerOptions {
   readonly hostKey?: Secret;
 }
 
-export type PasswordMethod = "password" | "keyboard-interactive";
+type PasswordMethod = "password" | "keyboard-interactive";
 
 export interface SshServer extends AsyncDisposable {
   readonly host: string;

@@ -51,7 +51,7 @@ const firstRetryMs = 250;
 const slowestRetryMs = 30_000;
 const steadyMs = 10_000;
 const heldPortRetryMs = 500;
-// By then the server has missed our keepalives for longer than we would have waited for its own.
+// How long one connection asks for a held port before that is reported and the slower retries take over.
 const heldPortKeepalives = 4;
 
 /**
@@ -113,16 +113,13 @@ class SshTunnel implements Tunnel {
       await this.#requestForwards(connection);
       for (const listener of this.#listeners) await listener.listen();
       this.#signal.throwIfAborted();
+      this.#use(connection);
+      this.#tellReady();
     } catch (error) {
       await this.#release(connection);
       throw error;
     }
-    this.#use(connection);
     this.#upSinceMs = this.#runtime.now();
-    for (const { direction, bind, port, target } of this.forwards()) {
-      this.#emit({ event: "forward", direction, bind, port, target });
-    }
-    this.#emit({ event: "ready", name: this.name, pid: process.pid, forwards: this.forwards() });
     this.#keepUp(connection).then(this.#closed.resolve, this.#closed.reject);
   }
 
@@ -243,6 +240,13 @@ class SshTunnel implements Tunnel {
     this.#use(undefined);
     const parts = this.#listeners.map((listener) => listener[Symbol.asyncDispose]());
     await Promise.all([connection?.close(), ...parts]);
+  }
+
+  #tellReady(): void {
+    for (const { direction, bind, port, target } of this.forwards()) {
+      this.#emit({ event: "forward", direction, bind, port, target });
+    }
+    this.#emit({ event: "ready", name: this.name, pid: process.pid, forwards: this.forwards() });
   }
 
   /** A number in [0, 1). */

@@ -53,7 +53,11 @@ test("a clock that is two hours off does not matter: the gateway's own time is s
 test.each<[string, (world: World) => ConnectOptions, string]>([
   ["a wrong token", ({ url }) => asNode(url, { credential: secret("token", "wrong") }), "token-mismatch"],
   ["a wrong password", ({ url }) => asNode(url, { credential: secret("password", "wrong") }), "password-mismatch"],
-  ["a wrong device token", ({ url }) => asNode(url, { credential: secret("deviceToken", "wrong") }), "device-token-mismatch"],
+  [
+    "a wrong device token",
+    ({ url }) => asNode(url, { credential: secret("deviceToken", "wrong") }),
+    "device-token-mismatch",
+  ],
   ["no credential", ({ url }) => asNode(url, { credential: undefined }), "credential-missing"],
   ["no device where one is needed", ({ url }) => asNode(url, { identity: undefined }), "device-identity-required"],
   ["a device that waits for approval", ({ url }) => asNode(url), "pairing-required"],
@@ -61,7 +65,9 @@ test.each<[string, (world: World) => ConnectOptions, string]>([
   await using world = await startGateway({ auth: { token: sharedToken, password: "right" } });
   const asked = options(world);
   for (const sendAuthHeader of [true, false]) {
-    await expect(connectGateway({ ...asked, gateway: { url: world.url, sendAuthHeader } })).rejects.toMatchObject({ code });
+    await expect(connectGateway({ ...asked, gateway: { url: world.url, sendAuthHeader } })).rejects.toMatchObject({
+      code,
+    });
   }
 });
 
@@ -70,12 +76,16 @@ test("pairing-required carries what a person needs to approve", async () => {
   const identity = makeIdentity();
   const error: unknown = await connectGateway(asNode(world.url, { identity })).catch((thrown: unknown) => thrown);
   const [request] = world.gateway.pending().devices;
-  expect(error).toMatchObject({ details: { requestId: request?.requestId, deviceId: identity.deviceId, reason: "not-paired" } });
+  expect(error).toMatchObject({
+    details: { requestId: request?.requestId, deviceId: identity.deviceId, reason: "not-paired" },
+  });
 });
 
 test("no secret is in an error", async () => {
   await using world = await startGateway();
-  const error: unknown = await connectGateway(asNode(world.url, { credential: secret("token", "s3cret-value") })).catch((thrown: unknown) => thrown);
+  const error: unknown = await connectGateway(asNode(world.url, { credential: secret("token", "s3cret-value") })).catch(
+    (thrown: unknown) => thrown,
+  );
   if (!(error instanceof Error)) throw new Error("it was let in");
   expect(JSON.stringify([error, error.message, String(error.cause), error.stack])).not.toContain("s3cret-value");
 });
@@ -93,7 +103,10 @@ test.each([
 test("a call without its scope is scope-missing", async () => {
   await using world = await startGateway();
   await using session = await connectGateway(asOperator(world.url, { scopes: [] }));
-  await expect(session.call("node.list", {})).rejects.toMatchObject({ code: "scope-missing", details: { missingScope: "operator.read" } });
+  await expect(session.call("node.list", {})).rejects.toMatchObject({
+    code: "scope-missing",
+    details: { missingScope: "operator.read" },
+  });
 });
 
 test("a call may take only so long, and may be given up", async () => {
@@ -130,7 +143,9 @@ test("silence is the end of a session, after it was asked for a sign of life", a
 });
 
 /** A server on loopback that behaves as it is told; everything is gone when the scope ends. */
-async function misbehave(behave: (socket: { send(text: string): void; close(code?: number, reason?: string): void }) => void) {
+async function misbehave(
+  behave: (socket: { send(text: string): void; close(code?: number, reason?: string): void }) => void,
+) {
   const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
   server.on("connection", behave);
   await once(server, "listening");
@@ -148,7 +163,9 @@ async function misbehave(behave: (socket: { send(text: string): void; close(code
 const challenge = '{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}';
 const reply = (fields: string) => `{"type":"res","id":"connect",${fields}}`;
 
-test.each<[string, (socket: { send(text: string): void; close(code?: number, reason?: string): void }) => void, string]>([
+test.each<
+  [string, (socket: { send(text: string): void; close(code?: number, reason?: string): void }) => void, string]
+>([
   ["speaks another language", (socket) => socket.send("hello"), "not-a-gateway"],
   ["sends frames of another shape", (socket) => socket.send('{"jsonrpc":"2.0"}'), "not-a-gateway"],
   ["closes without a word", (socket) => socket.close(), "unreachable"],
@@ -156,10 +173,17 @@ test.each<[string, (socket: { send(text: string): void; close(code?: number, rea
   ["asks to come later", (socket) => socket.close(1013, "gateway starting"), "starting"],
   ["closes for another version", (socket) => socket.close(1002, "protocol mismatch"), "incompatible"],
   ["closes for a policy", (socket) => socket.close(1008, "no"), "unauthorized"],
-  ["sends a hello that cannot be read", (socket) => (socket.send(challenge), socket.send(reply('"ok":true,"payload":{}'))), "protocol"],
+  [
+    "sends a hello that cannot be read",
+    (socket) => (socket.send(challenge), socket.send(reply('"ok":true,"payload":{}'))),
+    "protocol",
+  ],
   [
     "is still starting",
-    (socket) => (socket.send(challenge), socket.send(reply('"ok":false,"error":{"code":"UNAVAILABLE","message":"gateway starting","retryAfterMs":500}'))),
+    (socket) => (
+      socket.send(challenge),
+      socket.send(reply('"ok":false,"error":{"code":"UNAVAILABLE","message":"gateway starting","retryAfterMs":500}'))
+    ),
     "starting",
   ],
   ["refuses without a reason", (socket) => (socket.send(challenge), socket.send(reply('"ok":false'))), "failed"],
@@ -173,7 +197,10 @@ test.each<[string, (socket: { send(text: string): void }) => void]>([
   ["never answers the connect", (socket) => socket.send(challenge)],
 ])("a server that %s: the attempt times out", async (_name, behave) => {
   await using server = await misbehave(behave);
-  await expect(connectGateway(asOperator(server.url, { timeoutMs: 100 }))).rejects.toMatchObject({ code: "timeout", details: { timeoutMs: 100 } });
+  await expect(connectGateway(asOperator(server.url, { timeoutMs: 100 }))).rejects.toMatchObject({
+    code: "timeout",
+    details: { timeoutMs: 100 },
+  });
 });
 
 test("an attempt that is given up ends with the signal's reason, wherever it is", async () => {
@@ -191,10 +218,12 @@ test("an attempt that is given up ends with the signal's reason, wherever it is"
 });
 
 test("an unreadable frame is a line in the log, not the end of the session", async () => {
-  await using world = await startGateway();
   const lines: string[] = [];
   const logged = Promise.withResolvers<void>();
-  const runtime = { ...systemRuntime, log: (_level: string, message: string) => (lines.push(message), logged.resolve()) };
+  const runtime = {
+    ...systemRuntime,
+    log: (_level: string, message: string) => (lines.push(message), logged.resolve()),
+  };
   await using server = await misbehave((socket) => {
     socket.send(challenge);
     const hello = {

@@ -13,7 +13,15 @@ const client = { id: "node-host", mode: "node", version: "1", platform: "linux",
 async function approved(world: World) {
   const memory = new Memory();
   const identity = makeIdentity();
-  const options: SessionOptions = { gateway: { url: world.url }, client, role: "node", scopes: [], identity, memory, timeoutMs: 20_000 };
+  const options: SessionOptions = {
+    gateway: { url: world.url },
+    client,
+    role: "node",
+    scopes: [],
+    identity,
+    memory,
+    timeoutMs: 20_000,
+  };
   await openSession({ ...options, explicit: right }).catch(() => {}); // it has to be approved first
   await world.gateway.approve(world.gateway.pending().devices[0]?.requestId ?? "");
   await (await openSession({ ...options, explicit: right })).close();
@@ -21,7 +29,8 @@ async function approved(world: World) {
   return { memory, options, key, deviceId: identity.deviceId };
 }
 
-const lastMethod = (world: World) => world.decisions.items.findLast(({ outcome }) => outcome === "admitted")?.authenticatedBy;
+const lastMethod = (world: World) =>
+  world.decisions.items.findLast(({ outcome }) => outcome === "admitted")?.authenticatedBy;
 
 test.each<[string, Partial<SessionOptions>, string]>([
   ["what the caller says outright comes first", { explicit: right }, "token"],
@@ -68,7 +77,9 @@ test("a token of one gateway is never shown to another", async () => {
   await using world = await startGateway();
   await using other = await startGateway();
   const { options, memory } = await approved(world);
-  await expect(openSession({ ...options, gateway: { url: other.url } })).rejects.toMatchObject({ code: "credential-missing" });
+  await expect(openSession({ ...options, gateway: { url: other.url } })).rejects.toMatchObject({
+    code: "credential-missing",
+  });
   expect(memory.tokens.size).toBe(1);
 });
 

@@ -207,6 +207,11 @@ describe("which credentials", () => {
   const both = "{ gateway: { auth: { token: 'near', password: 'near pass' } } }";
   test.each<[name: string, situation: Situation, want: string[]]>([
     ["none, when there is none", {}, []],
+    [
+      "none that could not be sent, where it is not to be sent anyway",
+      { ours: "{ gateway: { auth: { token: 'tökén' } } }", flags: { url: "wss://x" } },
+      [],
+    ],
     ["the local gateway's, for it", { ours: both }, ["gateway.auth.token=near", "gateway.auth.password=near pass"]],
     [
       "only the one its mode asks for",

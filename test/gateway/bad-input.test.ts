@@ -15,12 +15,28 @@ test.each<[string, string | Buffer, { readonly code: number; readonly reason: Re
   ["a binary message", Buffer.from([1, 2, 3]), { code: 1000, reason: /^$/u }],
   ["a JSON value that is no object", "[1]", { code: 1008, reason: /^invalid frame: a frame is a JSON object/u }],
   ["a frame without a type", '{"id":"1"}', { code: 1008, reason: /^invalid frame: type must be/u }],
-  ["a frame with an unknown field", '{"type":"req","id":"1","method":"connect","x":1}', { code: 1008, reason: /unknown field "x"/u }],
-  ["a number as id", '{"type":"req","id":1,"method":"connect"}', { code: 1008, reason: /id must be a non-empty string/u }],
-  ["another method first", '{"type":"req","id":"1","method":"health"}', { code: 1008, reason: /first request must be connect/u }],
+  [
+    "a frame with an unknown field",
+    '{"type":"req","id":"1","method":"connect","x":1}',
+    { code: 1008, reason: /unknown field "x"/u },
+  ],
+  [
+    "a number as id",
+    '{"type":"req","id":1,"method":"connect"}',
+    { code: 1008, reason: /id must be a non-empty string/u },
+  ],
+  [
+    "another method first",
+    '{"type":"req","id":"1","method":"health"}',
+    { code: 1008, reason: /first request must be connect/u },
+  ],
   ["an event first", '{"type":"event","event":"tick"}', { code: 1008, reason: /first request must be connect/u }],
   ["a response first", '{"type":"res","id":"1","ok":true}', { code: 1008, reason: /first request must be connect/u }],
-  ["a connect without params", '{"type":"req","id":"1","method":"connect"}', { code: 1008, reason: /^invalid connect params/u }],
+  [
+    "a connect without params",
+    '{"type":"req","id":"1","method":"connect"}',
+    { code: 1008, reason: /^invalid connect params/u },
+  ],
   ["30,000 open brackets", nested(30_000), { code: 1008, reason: /nested deeper/u }],
   ["more than 64 KiB", `"${"x".repeat(65 * 1024)}"`, { code: 1009, reason: /^$/u }],
 ])("before hello, %s ends the connection", async (_name, message, { code, reason }) => {
@@ -55,7 +71,8 @@ test("the fragments of one message before hello count together", async () => {
 
 test("a flood before hello is thrown away and not collected", async () => {
   await using world = await startGateway();
-  const socket = connectTcp({ host: "127.0.0.1", port: world.gateway.port });
+  // Half open, so that the gateway's goodbye does not stop us.
+  const socket = connectTcp({ host: "127.0.0.1", port: world.gateway.port, allowHalfOpen: true });
   socket.on("error", () => {}); // the gateway may hang up while we still write
   socket.write(upgradeRequest(world.gateway.port));
   await once(socket, "data");
@@ -92,7 +109,11 @@ test("sixteen frames behind connect end the connection", async () => {
 async function sendEarly(client: RawClient, count: number): Promise<RawClient> {
   const { nonce, ts } = await client.challenge();
   const params = connectParams({ role: "operator", clientId: "cli", mode: "cli", auth }, nonce, ts);
-  const frames = Array.from({ length: count }, (_, index) => ({ type: "req", id: `early-${index + 1}`, method: "health" }));
+  const frames = Array.from({ length: count }, (_, index) => ({
+    type: "req",
+    id: `early-${index + 1}`,
+    method: "health",
+  }));
   // One write, so that all of it is there before the gateway has decided.
   const raw = Reflect.get(client.socket, "_socket") as { cork(): void; uncork(): void };
   raw.cork();
@@ -132,15 +153,39 @@ test("more than 32 sockets of one address that have not said who they are: HTTP 
 });
 
 test.each<[string, string, { readonly id: string; readonly message: RegExp }]>([
-  ["an unknown method", '{"type":"req","id":"a","method":"make.tea"}', { id: "a", message: /^unknown method: make\.tea$/u }],
+  [
+    "an unknown method",
+    '{"type":"req","id":"a","method":"make.tea"}',
+    { id: "a", message: /^unknown method: make\.tea$/u },
+  ],
   ["a method of Object", '{"type":"req","id":"a","method":"constructor"}', { id: "a", message: /^unknown method/u }],
-  ["bad params", '{"type":"req","id":"a","method":"device.pair.approve","params":{}}', { id: "a", message: /^invalid device\.pair\.approve params: requestId/u }],
-  ["params that are no object", '{"type":"req","id":"a","method":"node.describe","params":7}', { id: "a", message: /^invalid node\.describe params/u }],
-  ["a second connect", '{"type":"req","id":"a","method":"connect","params":{}}', { id: "a", message: /connect is only the first request/u }],
-  ["a method of nodes", '{"type":"req","id":"a","method":"node.event","params":{"event":"x"}}', { id: "a", message: /^unauthorized role: operator$/u }],
+  [
+    "bad params",
+    '{"type":"req","id":"a","method":"device.pair.approve","params":{}}',
+    { id: "a", message: /^invalid device\.pair\.approve params: requestId/u },
+  ],
+  [
+    "params that are no object",
+    '{"type":"req","id":"a","method":"node.describe","params":7}',
+    { id: "a", message: /^invalid node\.describe params/u },
+  ],
+  [
+    "a second connect",
+    '{"type":"req","id":"a","method":"connect","params":{}}',
+    { id: "a", message: /connect is only the first request/u },
+  ],
+  [
+    "a method of nodes",
+    '{"type":"req","id":"a","method":"node.event","params":{"event":"x"}}',
+    { id: "a", message: /^unauthorized role: operator$/u },
+  ],
   ["an event", '{"type":"event","event":"tick"}', { id: "invalid", message: /only requests come from clients/u }],
   ["a frame of an unknown type", '{"type":"poem","id":"a"}', { id: "a", message: /^invalid frame/u }],
-  ["a frame with an unknown field", '{"type":"req","id":"a","method":"health","x":1}', { id: "a", message: /unknown field "x"/u }],
+  [
+    "a frame with an unknown field",
+    '{"type":"req","id":"a","method":"health","x":1}',
+    { id: "a", message: /unknown field "x"/u },
+  ],
   ["a request without an id", '{"type":"req","method":"health"}', { id: "invalid", message: /id must be/u }],
   ["200,000 open brackets", nested(200_000), { id: "invalid", message: /nested deeper/u }],
 ])("after hello, %s is answered with an error and the session stays", async (_name, text, { id, message }) => {
@@ -148,7 +193,10 @@ test.each<[string, string, { readonly id: string; readonly message: RegExp }]>([
   const operator = await world.operator();
   operator.sendText(text);
   const response = await operator.response(id);
-  expect(response).toMatchObject({ ok: false, error: { code: "INVALID_REQUEST", message: expect.stringMatching(message) } });
+  expect(response).toMatchObject({
+    ok: false,
+    error: { code: "INVALID_REQUEST", message: expect.stringMatching(message) },
+  });
   expect(await operator.call("health")).toMatchObject({ ok: true });
 });
 
@@ -195,11 +243,20 @@ test("a node cannot answer for another node", async () => {
   const operator = await world.operator();
   const honest = await world.node();
   const other = await world.node();
-  const outcome = operator.request("node.invoke", { nodeId: honest.device.id, command: "system.which", idempotencyKey: "k" });
+  const outcome = operator.request("node.invoke", {
+    nodeId: honest.device.id,
+    command: "system.which",
+    idempotencyKey: "k",
+  });
   const id = textAt((await honest.client.event("node.invoke.request")).payload, "id");
   const forged = { id, ok: true, payloadJSON: '"forged"' };
-  expect(await other.client.refused("node.invoke.result", { ...forged, nodeId: honest.device.id })).toMatchObject({ message: "nodeId mismatch" });
-  expect(await other.client.call("node.invoke.result", { ...forged, nodeId: other.device.id })).toEqual({ ok: true, ignored: true });
+  expect(await other.client.refused("node.invoke.result", { ...forged, nodeId: honest.device.id })).toMatchObject({
+    message: "nodeId mismatch",
+  });
+  expect(await other.client.call("node.invoke.result", { ...forged, nodeId: other.device.id })).toEqual({
+    ok: true,
+    ignored: true,
+  });
   await honest.client.call("node.invoke.result", { id, nodeId: honest.device.id, ok: true, payloadJSON: '"honest"' });
   expect((await outcome).payload).toMatchObject({ payload: "honest" });
 });
@@ -208,14 +265,23 @@ test("a session that lost its rights is not heard while it is being closed", asy
   await using world = await startGateway();
   const operator = await world.operator();
   const admin = makeDevice();
-  const asked = { device: admin, role: "operator", clientId: "cli", mode: "cli", scopes: ["operator.admin", "operator.pairing"], auth };
+  const asked = {
+    device: admin,
+    role: "operator",
+    clientId: "cli",
+    mode: "cli",
+    scopes: ["operator.admin", "operator.pairing"],
+    auth,
+  };
   await world.pair(asked);
   const thief = await world.admitted(asked);
   const { device } = await world.node();
   // A peer that never answers the close frame: it goes on sending instead.
   Reflect.get(thief.socket, "_receiver").removeAllListeners("conclude");
   await operator.call("device.pair.remove", { deviceId: admin.id });
-  thief.sendText(JSON.stringify({ type: "req", id: "x", method: "device.pair.remove", params: { deviceId: device.id } }));
+  thief.sendText(
+    JSON.stringify({ type: "req", id: "x", method: "device.pair.remove", params: { deviceId: device.id } }),
+  );
   await thief.closed; // the gateway dropped it; by then it has read whatever was sent
   expect(world.gateway.devices().map(({ deviceId }) => deviceId)).toEqual([device.id]);
 });
@@ -246,7 +312,12 @@ async function expectHealthy(httpUrl: string): Promise<void> {
 }
 
 function upgradeRequest(port: number): string {
-  const headers = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="];
+  const headers = [
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+  ];
   return ["GET / HTTP/1.1", `Host: 127.0.0.1:${port}`, ...headers, "", ""].join("\r\n");
 }
 

@@ -19,32 +19,37 @@ interface Promised {
   readonly token?: string;
 }
 
-test(`${lives} times killed in the middle of a write, nothing that was acknowledged is lost`, { timeout: 300_000 }, async () => {
-  using store = temporaryStore();
-  const program = await bundle(dirname(store.path));
-  const approved = new Set<string>();
-  const tokens = new Map<string, string[]>();
-  const remember = ({ approved: id, device, token }: Promised) => {
-    if (id !== undefined) approved.add(id);
-    if (device !== undefined && token !== undefined) tokens.set(device, [...(tokens.get(device) ?? []), token]);
-  };
-  let next = 0;
-  const liveOn = async () => {
-    while (next < lives) for (const promised of await liveAndDie(program, store.path, next++)) remember(promised);
-  };
-  // Two gateways at a time share the store, so that one often dies while the other waits for it.
-  await Promise.all([liveOn(), liveOn()]);
+test(
+  `${lives} times killed in the middle of a write, nothing that was acknowledged is lost`,
+  { timeout: 300_000 },
+  async () => {
+    using store = temporaryStore();
+    const program = await bundle(dirname(store.path));
+    const approved = new Set<string>();
+    const tokens = new Map<string, string[]>();
+    const remember = ({ approved: id, device, token }: Promised) => {
+      if (id !== undefined) approved.add(id);
+      if (device !== undefined && token !== undefined) tokens.set(device, [...(tokens.get(device) ?? []), token]);
+    };
+    let next = 0;
+    const liveOn = async () => {
+      while (next < lives) for (const promised of await liveAndDie(program, store.path, next++)) remember(promised);
+    };
+    // Two gateways at a time share the store, so that one often dies while the other waits for it.
+    await Promise.all([liveOn(), liveOn()]);
 
-  await using records = await openSqliteStore(store.path);
-  const devices = await records.all<DeviceRecord>("devices");
-  const audit = await records.tail<AuditLine>("audit", 100_000);
-  const rotations = (id: string) => audit.filter(({ action, device }) => action === "token.rotate" && device === id).length;
-  const lost = [...approved].filter((id) => devices.get(id)?.approvedVia !== "owner");
-  const forgotten = [...tokens].filter(([id, known]) => !isKept(devices.get(id), known, rotations(id)));
-  expect({ lost, forgotten }).toEqual({ lost: [], forgotten: [] });
-  expect(approved.size).toBeGreaterThanOrEqual(lives);
-  expect(tokens.size).toBeGreaterThan(lives / 4);
-});
+    await using records = await openSqliteStore(store.path);
+    const devices = await records.all<DeviceRecord>("devices");
+    const audit = await records.tail<AuditLine>("audit", 100_000);
+    const rotations = (id: string) =>
+      audit.filter(({ action, device }) => action === "token.rotate" && device === id).length;
+    const lost = [...approved].filter((id) => devices.get(id)?.approvedVia !== "owner");
+    const forgotten = [...tokens].filter(([id, known]) => !isKept(devices.get(id), known, rotations(id)));
+    expect({ lost, forgotten }).toEqual({ lost: [], forgotten: [] });
+    expect(approved.size).toBeGreaterThanOrEqual(lives);
+    expect(tokens.size).toBeGreaterThan(lives / 4);
+  },
+);
 
 interface AuditLine {
   readonly action: string;

@@ -46,8 +46,16 @@ test.each([
   ["an SSH banner", "SSH-2.0-OpenSSH_9.9\r\n", /^HTTP\/1\.1 400 /u],
   ["bytes of a TLS hello", "\u0016\u0003\u0001\u0002\u0000\u0001\u0000\u0001", /^HTTP\/1\.1 400 /u],
   ["a header without end", `GET / HTTP/1.1\r\nX: ${"x".repeat(40_000)}\r\n\r\n`, /^HTTP\/1\.1 400 /u],
-  ["an upgrade without a key", "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", /^HTTP\/1\.1 400 /u],
-  ["an upgrade to something else", "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", /^HTTP\/1\.1 400 /u],
+  [
+    "an upgrade without a key",
+    "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    /^HTTP\/1\.1 400 /u,
+  ],
+  [
+    "an upgrade to something else",
+    "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    /^HTTP\/1\.1 400 /u,
+  ],
 ])("%s is answered and the connection closed", async (_name, request, answer) => {
   await using world = await startGateway();
   expect(await exchange(world.gateway.port, request)).toMatch(answer);
@@ -56,9 +64,12 @@ test.each([
 
 test("a WebSocket may be asked for on any path, and compression is not agreed to", async () => {
   await using world = await startGateway();
-  const key = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
+  const key =
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
   const socket = connectTcp({ host: "127.0.0.1", port: world.gateway.port });
-  socket.write(`GET /some/path?x=1 HTTP/1.1\r\nHost: x\r\n${key}\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n`);
+  socket.write(
+    `GET /some/path?x=1 HTTP/1.1\r\nHost: x\r\n${key}\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n`,
+  );
   const [head] = (await once(socket, "data")) as [Buffer];
   socket.destroy();
   expect(String(head)).toMatch(/^HTTP\/1\.1 101 /u);

@@ -7,7 +7,12 @@ const auth = { token: sharedToken };
 let lastKey = 0;
 
 function invoke(operator: RawClient, nodeId: string, more: Readonly<Record<string, unknown>> = {}): Promise<Message> {
-  return operator.request("node.invoke", { nodeId, command: "system.which", idempotencyKey: `key-${++lastKey}`, ...more });
+  return operator.request("node.invoke", {
+    nodeId,
+    command: "system.which",
+    idempotencyKey: `key-${++lastKey}`,
+    ...more,
+  });
 }
 
 /** The next invoke that reaches the node, and its id. */
@@ -23,7 +28,11 @@ function answer({ client, device }: RawNode, id: string, fields: Readonly<Record
 test("a node that nobody knows", async () => {
   await using world = await startGateway();
   const { error } = await invoke(await world.operator(), "nobody");
-  expect(error).toMatchObject({ code: "INVALID_REQUEST", message: "unknown nodeId", details: { code: "UNKNOWN_NODE" } });
+  expect(error).toMatchObject({
+    code: "INVALID_REQUEST",
+    message: "unknown nodeId",
+    details: { code: "UNKNOWN_NODE" },
+  });
 });
 
 test("a node that is not connected", async () => {
@@ -37,7 +46,12 @@ test("a node that is not connected", async () => {
 test.each([
   ["a command that the platform's policy does not have", "camera.snap", "command not allowlisted", undefined],
   ["a command that the node does not declare", "system.info", "command not declared by node", undefined],
-  ["a command that is declared and not approved yet", "system.run", "command not declared by node", "SURFACE_NOT_APPROVED"],
+  [
+    "a command that is declared and not approved yet",
+    "system.run",
+    "command not declared by node",
+    "SURFACE_NOT_APPROVED",
+  ],
 ])("%s", async (_name, command, reason, code) => {
   await using world = await startGateway();
   const operator = await world.operator();
@@ -46,7 +60,9 @@ test.each([
   const { error } = await invoke(operator, device.id, { command });
   expect(error).toMatchObject({ code: "INVALID_REQUEST", details: { reason, command } });
   expect(at(error?.details, "code")).toBe(code);
-  expect(at(error?.details, "requestId")).toBe(code === undefined ? undefined : world.gateway.pending().surfaces[0]?.requestId);
+  expect(at(error?.details, "requestId")).toBe(
+    code === undefined ? undefined : world.gateway.pending().surfaces[0]?.requestId,
+  );
   expect(wider.messages.items.some(({ event }) => event === "node.invoke.request")).toBe(false);
 });
 
@@ -59,7 +75,10 @@ test("a node without any command", async () => {
 });
 
 test.each([
-  [{ code: "INVALID_REQUEST", message: "bins missing" }, { code: "INVALID_REQUEST", message: "bins missing" }],
+  [
+    { code: "INVALID_REQUEST", message: "bins missing" },
+    { code: "INVALID_REQUEST", message: "bins missing" },
+  ],
   [{}, { code: "UNAVAILABLE", message: "the node gave no reason" }],
   [undefined, { code: "UNAVAILABLE", message: "the node gave no reason" }],
 ])("a node that answers with the error %j", async (error, nodeError) => {
@@ -87,7 +106,11 @@ test("a node that does not answer in time is told to stop, and its late answer i
     message: expect.stringMatching(/^TIMEOUT: /u),
     details: { nodeError: { code: "TIMEOUT" } },
   });
-  expect((await node.client.event("node.invoke.cancel")).payload).toEqual({ id, nodeId: node.device.id, reason: "timeout" });
+  expect((await node.client.event("node.invoke.cancel")).payload).toEqual({
+    id,
+    nodeId: node.device.id,
+    reason: "timeout",
+  });
   expect(await answer(node, id, { ok: true, payloadJSON: "1" })).toEqual({ ok: true, ignored: true });
 });
 
@@ -98,7 +121,10 @@ test("a node that goes away meanwhile", async () => {
   const outcome = invoke(operator, node.device.id);
   await received(node);
   node.client.socket.terminate();
-  expect((await outcome).error).toMatchObject({ code: "UNAVAILABLE", details: { nodeError: { code: "DISCONNECTED" } } });
+  expect((await outcome).error).toMatchObject({
+    code: "UNAVAILABLE",
+    details: { nodeError: { code: "DISCONNECTED" } },
+  });
 });
 
 test("a node that connects again takes the invokes over; what waited for the old connection fails", async () => {
@@ -178,14 +204,20 @@ test("an answer that is not JSON still reaches the operator as text", async () =
   expect((await outcome).payload).toMatchObject({ payload: null, payloadJSON: "{broken" });
 });
 
-test.each(["system.execApprovals.get", "system.execApprovals.set"])("%s is not carried by node.invoke", async (command) => {
-  await using world = await startGateway();
-  const operator = await world.operator();
-  const { client, device } = await world.node({ commands: [command] });
-  const { error } = await invoke(operator, device.id, { command });
-  expect(error).toMatchObject({ code: "INVALID_REQUEST", message: expect.stringContaining("exec.approvals.node.get") });
-  expect(client.messages.items.some(({ event }) => event === "node.invoke.request")).toBe(false);
-});
+test.each(["system.execApprovals.get", "system.execApprovals.set"])(
+  "%s is not carried by node.invoke",
+  async (command) => {
+    await using world = await startGateway();
+    const operator = await world.operator();
+    const { client, device } = await world.node({ commands: [command] });
+    const { error } = await invoke(operator, device.id, { command });
+    expect(error).toMatchObject({
+      code: "INVALID_REQUEST",
+      message: expect.stringContaining("exec.approvals.node.get"),
+    });
+    expect(client.messages.items.some(({ event }) => event === "node.invoke.request")).toBe(false);
+  },
+);
 
 test("exec.approvals.node.get and .set reach the node and give its answer", async () => {
   await using world = await startGateway();

@@ -24,7 +24,10 @@ test("a node is refused, approved, invoked, rotated and revoked as the protocol 
   expect((await operator.event("device.pair.requested")).payload).toMatchObject({ requestId, deviceId: device.id });
 
   const approved = await operator.call("device.pair.approve", { requestId });
-  expect(approved).toMatchObject({ requestId, device: { deviceId: device.id, roles: ["node"], tokens: [{ role: "node" }] } });
+  expect(approved).toMatchObject({
+    requestId,
+    device: { deviceId: device.id, roles: ["node"], tokens: [{ role: "node" }] },
+  });
   expect((await operator.event("device.pair.resolved")).payload).toMatchObject({ requestId, decision: "approved" });
 
   const second = await world.connect({ device, commands, auth });
@@ -52,7 +55,11 @@ test("a node is refused, approved, invoked, rotated and revoked as the protocol 
   const answers = [{ payloadJSON: '{"bins":{"sh":"/bin/sh"}}' }, { payload: { bins: { sh: "/bin/sh" } } }];
   for (const [index, answer] of answers.entries()) {
     const outcome = operator.call("node.invoke", { ...invoke, idempotencyKey: `key-${index}` });
-    const { payload: request } = await node.event("node.invoke.request", 0, (seen) => at(seen, "idempotencyKey") === `key-${index}`);
+    const { payload: request } = await node.event(
+      "node.invoke.request",
+      0,
+      (seen) => at(seen, "idempotencyKey") === `key-${index}`,
+    );
     expect(request).toMatchObject({ nodeId: device.id, command: "system.which", timeoutMs: 30000 });
     expect(JSON.parse(textAt(request, "paramsJSON"))).toEqual({ bins: ["sh"] });
     const id = textAt(request, "id");

@@ -66,7 +66,11 @@ test("a raw TCP peer that goes silent after hello is dropped", async () => {
   const socket = connectTcp({ host: "127.0.0.1", port: world.gateway.port });
   const peer = silentPeer(await handUpgrade(socket, world.gateway.port));
   const { nonce, ts } = challengeIn(await peer.next());
-  const params = connectParams({ role: "operator", clientId: "cli", mode: "cli", auth: { token: sharedToken } }, nonce, ts);
+  const params = connectParams(
+    { role: "operator", clientId: "cli", mode: "cli", auth: { token: sharedToken } },
+    nonce,
+    ts,
+  );
   peer.send(JSON.stringify({ type: "req", id: "c", method: "connect", params }));
   expect(await peer.next()).toMatchObject({ type: "res", ok: true });
   await once(socket, "close");
@@ -87,8 +91,16 @@ function challengeIn({ payload }: Message): { readonly nonce: string; readonly t
 }
 
 /** Upgrades by hand, so that no library answers a ping. */
-async function handUpgrade(socket: ReturnType<typeof connectTcp>, port: number): Promise<ReturnType<typeof connectTcp>> {
-  const headers = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="];
+async function handUpgrade(
+  socket: ReturnType<typeof connectTcp>,
+  port: number,
+): Promise<ReturnType<typeof connectTcp>> {
+  const headers = [
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+  ];
   socket.write(["GET / HTTP/1.1", `Host: 127.0.0.1:${port}`, ...headers, "", ""].join("\r\n"));
   await once(socket, "connect");
   return socket;

@@ -1,13 +1,24 @@
 /** Requests and their ends: five minutes, renewal, superseding, approval, rejection; who may decide what; and what a restart keeps. */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { at, listAt, makeDevice, type Message, type RawConnect, type RawDevice, textAt } from "../support/raw-client.ts";
+import {
+  at,
+  listAt,
+  makeDevice,
+  type Message,
+  type RawConnect,
+  type RawDevice,
+  textAt,
+} from "../support/raw-client.ts";
 import { everyScope, sharedToken, startGateway, temporaryStore, type World } from "../support/world.ts";
 
 const auth = { token: sharedToken };
 const minutes = (count: number) => count * 60_000;
 
+type Asked = RawConnect & { readonly device: RawDevice };
+
 /** An operator's program with a key of its own. */
-const asOperator = (device: RawDevice, scopes: readonly string[], more: RawConnect = {}) => ({
+const asOperator = (device: RawDevice, scopes: readonly string[], more: Omit<RawConnect, "device"> = {}): Asked => ({
   device,
   role: "operator",
   clientId: "openclaw-tui",
@@ -35,7 +46,9 @@ test("a request waits five minutes, and its id says afterwards that it expired",
   const device = makeDevice();
   const requestId = await ask(world, { device, auth });
   world.runtime.advance(minutes(5) - 10_000);
-  expect(listAt(await operator.call("device.pair.list"), "pending")).toMatchObject([{ requestId, deviceId: device.id }]);
+  expect(listAt(await operator.call("device.pair.list"), "pending")).toMatchObject([
+    { requestId, deviceId: device.id },
+  ]);
   world.runtime.advance(10_000);
   expect(listAt(await operator.call("device.pair.list"), "pending")).toEqual([]);
   const error = await operator.refused("device.pair.approve", { requestId });
@@ -80,7 +93,10 @@ test.each<[string, RawConnect]>([
   const oldId = await ask(world, asOperator(device, ["operator.read"]));
   const newId = await ask(world, asOperator(device, ["operator.read"], more));
   expect(newId).not.toBe(oldId);
-  expect((await operator.event("device.pair.resolved")).payload).toMatchObject({ requestId: oldId, decision: "rejected" });
+  expect((await operator.event("device.pair.resolved")).payload).toMatchObject({
+    requestId: oldId,
+    decision: "rejected",
+  });
   expect(await operator.refused("device.pair.approve", { requestId: oldId })).toMatchObject({
     details: { code: "REQUEST_SUPERSEDED", supersededBy: newId },
   });
@@ -101,8 +117,11 @@ test("two who approve at once: one does, the other hears of it", async () => {
   await using world = await startGateway();
   const [one, other] = [await world.operator(), await world.operator()];
   const requestId = await ask(world, { device: makeDevice(), auth });
-  const answers = await Promise.all([one.request("device.pair.approve", { requestId }), other.request("device.pair.approve", { requestId })]);
-  expect(answers.map(({ ok }) => ok).toSorted()).toEqual([false, true]);
+  const answers = await Promise.all([
+    one.request("device.pair.approve", { requestId }),
+    other.request("device.pair.approve", { requestId }),
+  ]);
+  expect(answers.filter(({ ok }) => ok === true)).toHaveLength(1);
 });
 
 test.each([
@@ -123,22 +142,28 @@ test.each([
   expect(await operator.refused(method, params)).toMatchObject({ code: "INVALID_REQUEST", message, details: { code } });
 });
 
-test.each(["device.token.rotate", "device.token.revoke"])("%s of a role that the device does not have is denied", async (method) => {
-  await using world = await startGateway();
-  const operator = await world.operator();
-  const { device } = await world.node();
-  expect(await operator.refused(method, { deviceId: device.id, role: "operator" })).toMatchObject({
-    message: expect.stringMatching(/^device token (rotation|revocation) denied/u),
-    details: { code: "UNKNOWN_DEVICE" },
-  });
-});
+test.each(["device.token.rotate", "device.token.revoke"])(
+  "%s of a role that the device does not have is denied",
+  async (method) => {
+    await using world = await startGateway();
+    const operator = await world.operator();
+    const { device } = await world.node();
+    expect(await operator.refused(method, { deviceId: device.id, role: "operator" })).toMatchObject({
+      message: expect.stringMatching(/^device token (rotation|revocation) denied/u),
+      details: { code: "UNKNOWN_DEVICE" },
+    });
+  },
+);
 
 test("a rejection reaches the device once, with its reason; asking again makes a new request", async () => {
   await using world = await startGateway();
   const operator = await world.operator();
   const device = makeDevice();
   const requestId = await ask(world, { device, auth });
-  expect(await operator.call("device.pair.reject", { requestId, reason: "not ours" })).toEqual({ requestId, deviceId: device.id });
+  expect(await operator.call("device.pair.reject", { requestId, reason: "not ours" })).toEqual({
+    requestId,
+    deviceId: device.id,
+  });
   expect((await operator.event("device.pair.resolved")).payload).toMatchObject({ requestId, decision: "rejected" });
   const told = await refusal(world, { device, auth });
   expect(told).toMatchObject({
@@ -190,9 +215,29 @@ test("a removed device is gone with its sessions, requests and command list", as
   expect(await client.closed).toEqual({ code: 4001, reason: "device removed" });
   expect(await operator.call("device.pair.list")).toEqual({ pending: [], paired: [] });
   expect(await operator.call("node.pair.list")).toEqual({ pending: [], paired: [] });
-  expect(await operator.refused("device.pair.approve", { requestId: upgrade })).toMatchObject({ message: "unknown requestId" });
-  expect(await refusal(world, { device, auth: { deviceToken } })).toMatchObject({ details: { code: "AUTH_DEVICE_TOKEN_MISMATCH" } });
+  expect(await operator.refused("device.pair.approve", { requestId: upgrade })).toMatchObject({
+    message: "unknown requestId",
+  });
+  expect(await refusal(world, { device, auth: { deviceToken } })).toMatchObject({
+    details: { code: "AUTH_DEVICE_TOKEN_MISMATCH" },
+  });
   expect(await refusal(world, { device, auth })).toMatchObject({ details: { reason: "not-paired" } });
+});
+
+test("a device that is removed while it connects does not stay", async () => {
+  await using world = await startGateway();
+  const operator = await world.operator();
+  for (let turns = 0; turns < 20; turns++) {
+    const device = makeDevice();
+    await world.pair({ device, auth });
+    const client = await world.open();
+    const connecting = client.connect({ device, commands: ["system.which"], auth });
+    for (let turn = 0; turn < turns; turn++) await nextTurn();
+    await operator.call("device.pair.remove", { deviceId: device.id });
+    await connecting.catch(() => {}); // let in, refused, or asked to come again
+    await client.closed;
+  }
+  expect(await operator.call("status")).toMatchObject({ sessions: { count: 1 } });
 });
 
 test("node.pair.remove closes the node too", async () => {
@@ -270,14 +315,27 @@ test.each([
   const [pending] = world.gateway.pending().surfaces;
   expect(pending?.requiredApproveScopes).toEqual(required);
   const requestId = pending?.requestId;
-  if (required.length > 1) {
-    const clerk = await world.operator(["operator.pairing"]);
-    expect(await clerk.refused("node.pair.approve", { requestId })).toMatchObject({
-      details: { code: "MISSING_SCOPE", missingScope: required[1], requiredScopes: required },
-    });
-  }
+  const clerk = await world.operator(["operator.write"]);
+  expect((await clerk.refused("node.pair.approve", { requestId })).code).toBe("FORBIDDEN");
   const approver = await world.operator(required);
-  expect(await approver.call("node.pair.approve", { requestId })).toMatchObject({ requestId, node: { commands: commands.toSorted() } });
+  expect(await approver.call("node.pair.approve", { requestId })).toMatchObject({
+    requestId,
+    node: { commands: commands.toSorted() },
+  });
+});
+
+test("approving a command list without the scopes it takes is refused with all of them", async () => {
+  await using world = await startGateway();
+  const asked = { device: makeDevice(), commands: ["system.run"], auth };
+  await world.pair(asked);
+  await world.admitted(asked);
+  const clerk = await world.operator(["operator.pairing", "operator.write"]);
+  const [pending] = world.gateway.pending().surfaces;
+  const required = ["operator.pairing", "operator.admin"];
+  expect(await clerk.refused("node.pair.approve", { requestId: pending?.requestId })).toMatchObject({
+    details: { code: "MISSING_SCOPE", missingScope: "operator.admin", requiredScopes: required },
+  });
+  expect(world.gateway.pending().surfaces).toEqual([pending]);
 });
 
 test("a rejected command list is told to the node, and asked for again at the next connect", async () => {
@@ -288,7 +346,11 @@ test("a rejected command list is told to the node, and asked for again at the ne
   const node = await world.admitted(asked);
   const requestId = world.gateway.pending().surfaces[0]?.requestId;
   await operator.call("node.pair.reject", { requestId, reason: "no shells here" });
-  expect((await node.event("node.pair.resolved")).payload).toMatchObject({ requestId, decision: "rejected", reason: "no shells here" });
+  expect((await node.event("node.pair.resolved")).payload).toMatchObject({
+    requestId,
+    decision: "rejected",
+    reason: "no shells here",
+  });
   await world.admitted(asked);
   expect(world.gateway.pending().surfaces).toMatchObject([{ nodeId: asked.device.id }]);
   expect(world.gateway.pending().surfaces[0]?.requestId).not.toBe(requestId);
@@ -307,7 +369,10 @@ test("a wider command list waits while the approved part works on; a narrower on
   await world.gateway.approve(world.gateway.pending().surfaces[0]?.requestId ?? "");
   await world.admitted({ device, commands: ["system.run"], auth });
   expect(world.gateway.pending().surfaces).toEqual([]);
-  expect(await operator.call("node.describe", { nodeId: device.id })).toMatchObject({ commands: ["system.run"], approvalState: "approved" });
+  expect(await operator.call("node.describe", { nodeId: device.id })).toMatchObject({
+    commands: ["system.run"],
+    approvalState: "approved",
+  });
 });
 
 test("commands outside the platform's policy are dropped without a word", async () => {
@@ -329,7 +394,7 @@ test("who came with a device token and is no admin sees and manages only its own
   const seen = await session.call("device.pair.list");
   expect(seen).toMatchObject({ pending: [], paired: [{ deviceId: device.id }] });
   const needsAdmin = { code: "FORBIDDEN", details: { missingScope: "operator.admin" } };
-  for (const [method, params] of [
+  const forbidden = [
     ["device.pair.approve", { requestId }],
     ["device.pair.reject", { requestId }],
     ["device.pair.remove", { deviceId: other.id }],
@@ -337,8 +402,9 @@ test("who came with a device token and is no admin sees and manages only its own
     ["node.rename", { nodeId: other.id, displayName: "mine" }],
     ["device.token.rotate", { deviceId: other.id, role: "node" }],
     ["device.token.revoke", { deviceId: other.id, role: "node" }],
-  ] as const) {
-    expect(await session.refused(method, params), method).toMatchObject(needsAdmin);
+  ] as const;
+  for (const [method, params] of forbidden) {
+    expect([method, await session.refused(method, params)]).toMatchObject([method, needsAdmin]);
   }
   await session.call("device.pair.rename", { deviceId: device.id, label: "me" });
 });
@@ -365,9 +431,13 @@ test("a rotation may narrow the token's scopes, not widen them", async () => {
   const operator = await world.operator();
   const device = makeDevice();
   await world.pair(asOperator(device, ["operator.read", "operator.write"]));
-  const rotate = (scopes: readonly string[]) => operator.request("device.token.rotate", { deviceId: device.id, role: "operator", scopes });
+  const rotate = (scopes: readonly string[]) =>
+    operator.request("device.token.rotate", { deviceId: device.id, role: "operator", scopes });
   expect((await rotate(["operator.admin"])).error).toMatchObject({ details: { code: "SCOPES_NOT_APPROVED" } });
-  expect((await rotate(["operator.read"])).payload).toMatchObject({ scopes: ["operator.read"], tokenDelivery: "withheld-cross-device" });
+  expect((await rotate(["operator.read"])).payload).toMatchObject({
+    scopes: ["operator.read"],
+    tokenDelivery: "withheld-cross-device",
+  });
 });
 
 test("an upgrade is a request of its own, and what was approved works meanwhile", async () => {
@@ -377,21 +447,30 @@ test("an upgrade is a request of its own, and what was approved works meanwhile"
   await world.pair(asOperator(device, ["operator.read"]));
   const session = await world.admitted(asOperator(device, ["operator.read"]));
   const error = await refusal(world, asOperator(device, everyScope));
-  expect(error.details).toMatchObject({ reason: "scope-upgrade", approvedScopes: ["operator.read"], requestedScopes: everyScope });
+  expect(error.details).toMatchObject({
+    reason: "scope-upgrade",
+    approvedScopes: ["operator.read"],
+    requestedScopes: everyScope,
+  });
   expect(await session.call("node.list")).toMatchObject({ nodes: [] });
   await operator.call("device.pair.approve", { requestId: textAt(error.details, "requestId") });
   expect(world.gateway.devices()).toMatchObject([{ scopes: expect.arrayContaining(everyScope) }]);
 });
 
-test.each(["loopback", "never"] as const)("operators on direct loopback with the shared secret, rule %s", async (autoApproveOperators) => {
-  await using world = await startGateway({ pairing: { autoApproveOperators } });
-  const device = makeDevice();
-  const { response } = await world.connect(asOperator(device, ["operator.read"]));
-  expect(response.ok).toBe(autoApproveOperators === "loopback");
-  expect(world.gateway.devices()).toMatchObject(autoApproveOperators === "loopback" ? [{ deviceId: device.id, approvedVia: "local" }] : []);
-  const node = await world.connect({ device: makeDevice(), auth });
-  expect(node.response.error?.details).toMatchObject({ code: "PAIRING_REQUIRED" });
-});
+test.each(["loopback", "never"] as const)(
+  "operators on direct loopback with the shared secret, rule %s",
+  async (autoApproveOperators) => {
+    await using world = await startGateway({ pairing: { autoApproveOperators } });
+    const device = makeDevice();
+    const { response } = await world.connect(asOperator(device, ["operator.read"]));
+    expect(response.ok).toBe(autoApproveOperators === "loopback");
+    expect(world.gateway.devices()).toMatchObject(
+      autoApproveOperators === "loopback" ? [{ deviceId: device.id, approvedVia: "local" }] : [],
+    );
+    const node = await world.connect({ device: makeDevice(), auth });
+    expect(node.response.error?.details).toMatchObject({ code: "PAIRING_REQUIRED" });
+  },
+);
 
 test("approvals, command lists and tokens survive a restart; with the same key the same token is given again", async () => {
   using store = temporaryStore();

@@ -43,21 +43,24 @@ test("a device that another gateway approved gets in here at once", async () => 
   expect((await there.connect({ device, auth: { deviceToken } })).response.ok).toBe(true);
 });
 
-test.each(["approve", "reject"])("a node that waits for its command list hears of node.pair.%s at another gateway", async (decide) => {
-  using store = temporaryStore();
-  await using here = await startGateway({ store: store.path });
-  await using there = await startGateway({ store: store.path });
-  const asked = { device: makeDevice(), commands: ["system.which"], auth };
-  await here.pair(asked);
-  const node = await here.admitted(asked);
-  const operator = await there.operator();
-  const [request] = here.gateway.pending().surfaces;
-  await operator.call(`node.pair.${decide}`, { requestId: request?.requestId });
-  expect((await node.event("node.pair.resolved")).payload).toMatchObject({
-    requestId: request?.requestId,
-    decision: decide === "approve" ? "approved" : "rejected",
-  });
-});
+test.each(["approve", "reject"])(
+  "a node that waits for its command list hears of node.pair.%s at another gateway",
+  async (decide) => {
+    using store = temporaryStore();
+    await using here = await startGateway({ store: store.path });
+    await using there = await startGateway({ store: store.path });
+    const asked = { device: makeDevice(), commands: ["system.which"], auth };
+    await here.pair(asked);
+    const node = await here.admitted(asked);
+    const operator = await there.operator();
+    const [request] = here.gateway.pending().surfaces;
+    await operator.call(`node.pair.${decide}`, { requestId: request?.requestId });
+    expect((await node.event("node.pair.resolved")).payload).toMatchObject({
+      requestId: request?.requestId,
+      decision: decide === "approve" ? "approved" : "rejected",
+    });
+  },
+);
 
 test("sessions of others stay when the store changes", async () => {
   using store = temporaryStore();
@@ -82,7 +85,9 @@ test("approvals at two gateways at once lose nothing", async () => {
     devices.map(async (device, index) => (await (index % 2 === 0 ? here : there).connect({ device, auth })).response),
   );
   await Promise.all(
-    requests.map(({ error }, index) => (index % 3 === 0 ? here : there).gateway.approve(textAt(error?.details, "requestId"))),
+    requests.map(({ error }, index) =>
+      (index % 3 === 0 ? here : there).gateway.approve(textAt(error?.details, "requestId")),
+    ),
   );
   const operator = await here.operator();
   await operator.call("device.pair.list");

@@ -25,6 +25,7 @@ test("the port is free afterwards", async () => {
   await world.gateway.close();
   const next = createServer().listen(world.gateway.port, "127.0.0.1");
   await once(next, "listening");
+  expect(next.listening).toBe(true);
   next.close();
 });
 
@@ -61,7 +62,7 @@ test("peers that never answer the close frame are dropped after the grace", asyn
   const gone = once(idle, "close");
   await world.gateway.close();
   await gone;
-  await operator.closed;
+  expect((await operator.closed).code).toBe(1006);
 });
 
 test("a connection that comes while the gateway stops is turned away", async () => {
@@ -102,7 +103,11 @@ test("a port that is taken is a failure that names it", async () => {
 test("a gateway that could not start leaves its store to the next one", async () => {
   using store = temporaryStore();
   await using world = await startGateway();
-  await expect(createGateway({ port: world.gateway.port, store: store.path })).rejects.toMatchObject({ code: "port-in-use" });
+  await expect(createGateway({ port: world.gateway.port, store: store.path })).rejects.toMatchObject({
+    code: "port-in-use",
+  });
   await using next = await startGateway({ store: store.path });
-  expect((await next.connect({ device: makeDevice(), auth: { token: sharedToken } })).response.error?.code).toBe("NOT_PAIRED");
+  expect((await next.connect({ device: makeDevice(), auth: { token: sharedToken } })).response.error?.code).toBe(
+    "NOT_PAIRED",
+  );
 });

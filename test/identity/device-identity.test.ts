@@ -1,7 +1,8 @@
 import { generateKeyPairSync, sign, verify } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { createIdentity, deviceIdOf, fingerprint, formatIdentity, parseIdentity, rawPublicKey } from "../../src/identity/device-identity.ts";
+import { createIdentity, deviceIdOf, formatIdentity, parseIdentity, rawPublicKey } from "../../src/identity/device-identity.ts";
+import { fingerprint } from "../../src/identity/fingerprint.ts";
 import { isFailure } from "../../src/errors.ts";
 import { vectorKey } from "../fixtures/signed-vectors.ts";
 

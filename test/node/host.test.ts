@@ -46,8 +46,14 @@ test("it waits for both approvals and goes on without a restart", async () => {
   const surface = await node.event("pairing-required", node.events.items.indexOf(device) + 1);
   expect(surface).toMatchObject({ layer: "surface", approve: `openclaw nodes approve ${surface.requestId}` });
   await world.gateway.approve(surface.requestId);
-  expect(await node.event("ready")).toMatchObject({ deviceId: identity.deviceId, protocol: 4, commands: ["system.which"] });
-  expect((await invoke(world, identity.deviceId, { bins: ["sh"] })).payload).toMatchObject({ payload: { bins: ["sh"] } });
+  expect(await node.event("ready")).toMatchObject({
+    deviceId: identity.deviceId,
+    protocol: 4,
+    commands: ["system.which"],
+  });
+  expect((await invoke(world, identity.deviceId, { bins: ["sh"] })).payload).toMatchObject({
+    payload: { bins: ["sh"] },
+  });
   expect(await node.event("invoke")).toMatchObject({ command: "system.which", ok: true });
   expect(await node.stop()).toBeUndefined();
   expect(node.events.items.at(-1)).toEqual({ event: "stopped", reason: "asked to stop" });
@@ -133,8 +139,12 @@ test("a gateway that speaks another protocol stops it", async () => {
   server.on("connection", (socket) => {
     socket.send('{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}');
     socket.on("message", (data) => {
-      const { id } = JSON.parse(String(data)) as { id: string };
-      const error = { code: "INVALID_REQUEST", message: "protocol mismatch", details: { code: "PROTOCOL_MISMATCH", expectedProtocol: 9 } };
+      const { id } = JSON.parse((data as Buffer).toString()) as { id: string };
+      const error = {
+        code: "INVALID_REQUEST",
+        message: "protocol mismatch",
+        details: { code: "PROTOCOL_MISMATCH", expectedProtocol: 9 },
+      };
       socket.send(JSON.stringify({ type: "res", id, ok: false, error }));
       socket.close(1002, "protocol mismatch");
     });
@@ -350,7 +360,12 @@ test("stopping it kills what it runs, and it has not stopped before", async () =
   await using world = await startGateway();
   using directory = temporaryDirectory();
   const pidFile = `${directory.path}/pid`;
-  const handlers = createHandlers({ approvals: approvalsInMemory(), execPolicy: "full", env: process.env, pathEnv: process.env["PATH"] });
+  const handlers = createHandlers({
+    approvals: approvalsInMemory(),
+    execPolicy: "full",
+    env: process.env,
+    pathEnv: process.env["PATH"],
+  });
   const identity = makeIdentity();
   await using node = startNode(world.url, { identity, handlers });
   await approveAll(world, node);
@@ -407,5 +422,8 @@ test("an invoke that was cancelled is aborted on the node", async () => {
 test("a gateway that stops answers with 503 to nobody: the node just tries again", async () => {
   await using world = await startGateway({ limits: { maxUnauthenticatedPerAddress: 0 } });
   await using node = startNode(world.url);
-  expect(await node.event("disconnected")).toMatchObject({ code: "unreachable", reason: expect.stringContaining("503") });
+  expect(await node.event("disconnected")).toMatchObject({
+    code: "unreachable",
+    reason: expect.stringContaining("503"),
+  });
 });

@@ -50,10 +50,26 @@ test.each<[string, Readonly<Record<string, unknown>>, string]>([
 });
 
 test.each<[string, InvokeHandler, unknown]>([
-  ["an error of the handler's own words", () => Promise.reject(new InvokeError("BUSY", "later")), { code: "BUSY", message: "later" }],
-  ["a failure of ours", () => Promise.reject(new OpenClawError("locked", "somebody writes")), { code: "UNAVAILABLE", message: "somebody writes" }],
-  ["a bug, which is not described", () => Promise.reject(new TypeError("secret detail")), { code: "UNAVAILABLE", message: "echo failed on the node; its log says why" }],
-  ["an answer that is no JSON", async () => 1n, { code: "UNAVAILABLE", message: "echo failed on the node; its log says why" }],
+  [
+    "an error of the handler's own words",
+    () => Promise.reject(new InvokeError("BUSY", "later")),
+    { code: "BUSY", message: "later" },
+  ],
+  [
+    "a failure of ours",
+    () => Promise.reject(new OpenClawError("locked", "somebody writes")),
+    { code: "UNAVAILABLE", message: "somebody writes" },
+  ],
+  [
+    "a bug, which is not described",
+    () => Promise.reject(new TypeError("secret detail")),
+    { code: "UNAVAILABLE", message: "echo failed on the node; its log says why" },
+  ],
+  [
+    "an answer that is no JSON",
+    async () => 1n,
+    { code: "UNAVAILABLE", message: "echo failed on the node; its log says why" },
+  ],
 ])("a command that ends with %s is answered with an error", async (_name, handler, error) => {
   const node = serve({ echo: handler });
   expect(await node.ask({})).toEqual({ id: "1", nodeId: "n", ok: false, error });
@@ -69,7 +85,10 @@ test.each(["nothing", "constructor", "__proto__"])("the command %s is not there"
 });
 
 test("params that are not JSON are refused", async () => {
-  expect(await serve(echo).ask({ paramsJSON: "{" })).toMatchObject({ ok: false, error: { code: "INVALID_REQUEST", message: "paramsJSON is not JSON" } });
+  expect(await serve(echo).ask({ paramsJSON: "{" })).toMatchObject({
+    ok: false,
+    error: { code: "INVALID_REQUEST", message: "paramsJSON is not JSON" },
+  });
 });
 
 test.each<[number | null | undefined, number]>([
@@ -97,7 +116,9 @@ test.each(["id", "invokeId"])("a cancel that names its invoke by %s aborts it, a
   const signals = new Map<unknown, AbortSignal>();
   const untilAborted: InvokeHandler = (params, { signal }) => {
     signals.set(params, signal);
-    return new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(new InvokeError("CANCELLED", "stopped"))));
+    return new Promise((_resolve, reject) =>
+      signal.addEventListener("abort", () => reject(new InvokeError("CANCELLED", "stopped"))),
+    );
   };
   const node = serve({ echo: untilAborted });
   const first = node.ask({ id: "a", params: "a" });
@@ -141,10 +162,13 @@ test.each<[string, string, unknown]>([
 });
 
 test("an answer that cannot be sent is a warning in the log, and events that cannot are less", async () => {
-  const emits: InvokeHandler = async (_params, { emit }) => emit("exec.finished", { a: 1 });
+  const emits: InvokeHandler = async (_params, context) => context.emit("exec.finished", { a: 1 });
   const node = serve({ echo: emits }, () => true);
   await node.ask({});
   const warning = await node.runtime.lines.find(({ level }) => level === "warn");
   expect(warning).toMatchObject({ message: "an answer did not reach the gateway", fields: { invoke: "1" } });
-  expect(node.sent.items[0]).toEqual({ method: "node.event", params: { event: "exec.finished", payloadJSON: '{"a":1}' } });
+  expect(node.sent.items[0]).toEqual({
+    method: "node.event",
+    params: { event: "exec.finished", payloadJSON: '{"a":1}' },
+  });
 });

@@ -16,7 +16,14 @@ const gateway = await createGateway({ store: storePath, tokenKey: Buffer.alloc(3
 
 const credential = { kind: "token", secret: new Secret(token) } as const;
 const client = { id: "node-host", mode: "node", version: "1", platform: "linux", deviceFamily: "Linux" };
-const node = { gateway: { url: gateway.url }, client, role: "node", scopes: [], credential, timeoutMs: 20_000 } as const;
+const node = {
+  gateway: { url: gateway.url },
+  client,
+  role: "node",
+  scopes: [],
+  credential,
+  timeoutMs: 20_000,
+} as const;
 
 const operator = await connectGateway({
   gateway: { url: gateway.url },

@@ -45,7 +45,12 @@ export class TestNode implements AsyncDisposable {
   readonly #controller = new AbortController();
 
   constructor(options: Omit<NodeHostOptions, "signal" | "onEvent">) {
-    const run = runNode({ runtime: impatient(systemRuntime), ...options, signal: this.#controller.signal, onEvent: this.events.push });
+    const run = runNode({
+      runtime: impatient(systemRuntime),
+      ...options,
+      signal: this.#controller.signal,
+      onEvent: this.events.push,
+    });
     this.ended = run.then(
       () => undefined,
       (error: unknown) => error,

@@ -4,7 +4,7 @@
  */
 import { createHash, generateKeyPairSync, type KeyObject, randomUUID, sign } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import WebSocket from "ws";
+import { WebSocket } from "ws";
 import { Recorder } from "./recorder.ts";
 
 /** A device as protocol.md § 3 has it: an Ed25519 key, and an id that is the key's SHA-256. */
@@ -87,7 +87,7 @@ export class RawClient implements AsyncDisposable {
     this.socket = socket;
     const { promise, resolve } = Promise.withResolvers<Closed>();
     this.closed = promise;
-    socket.on("message", (data) => this.messages.push(JSON.parse(String(data)) as Message));
+    socket.on("message", (data) => this.messages.push(JSON.parse((data as Buffer).toString()) as Message));
     socket.on("error", () => {}); // told as a close
     socket.on("close", (code, reason) => {
       this.messages.end(new Error(`the gateway closed with ${code} ${String(reason)}`));

@@ -25,22 +25,12 @@ export interface CliOptions {
 }
 
 /** How a command ended, and what it said. */
-export class CliResult {
+export interface CliResult {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
-
-  constructor(code: number, stdout: string, stderr: string) {
-    this.code = code;
-    this.stdout = stdout;
-    this.stderr = stderr;
-  }
-
-  /** The one JSON document on standard output; anything more or less than that is a failure of the test. */
-  get json(): unknown {
-    if (!/^[^\n]+\n$/u.test(this.stdout)) throw new Error(`not one JSON document: ${this.stdout}\n${this.stderr}`);
-    return JSON.parse(this.stdout);
-  }
+  /** The JSON document on standard output; undefined when there is more, less or something else. */
+  readonly json: unknown;
 }
 
 /** Runs one command line to its end. */
@@ -56,12 +46,17 @@ export function startCli(line: string | readonly string[], options: CliOptions =
 
 /** A command that runs in this process. Disposing of it asks it to stop and waits for its end. */
 export class RunningCli implements AsyncDisposable {
+  /** Lines of standard output; under --json they are events. */
+  readonly lines = new Recorder<string>();
   readonly events = new Recorder<CliEvent>();
   readonly ended: Promise<CliResult>;
   readonly #controller = new AbortController();
 
   constructor(words: readonly string[], { env = {}, stdin = "", runtime, columns, tty = false }: CliOptions) {
-    const stdout = new Collector((text) => recordEvent(this.events, text));
+    const stdout = new Collector((line) => {
+      this.lines.push(line);
+      recordEvent(this.events, words, line);
+    });
     const stderr = new Collector(() => {});
     const terminal = columns === undefined ? {} : { isTTY: true, columns };
     const streams = {
@@ -77,8 +72,10 @@ export class RunningCli implements AsyncDisposable {
       ...(runtime === undefined ? {} : { runtime }),
     });
     this.ended = run.then((code) => {
-      this.events.end(new Error(`${words.join(" ")} ended with ${code}: ${stderr.text}`));
-      return new CliResult(code, stdout.text, stderr.text);
+      const why = new Error(`${words.join(" ")} ended with ${code}: ${stderr.text}`);
+      this.lines.end(why);
+      this.events.end(why);
+      return { code, stdout: stdout.text, stderr: stderr.text, json: documentIn(stdout.text) };
     });
   }
 
@@ -114,7 +111,7 @@ export class SpawnedCli implements AsyncDisposable {
     if (stdin !== undefined) this.child.stdin?.end(stdin);
     const { promise, resolve } = Promise.withResolvers<CliResult & { signal: NodeJS.Signals | null }>();
     this.ended = promise;
-    const lines = new Collector((text) => recordEvent(this.events, text));
+    const lines = new Collector((line) => recordEvent(this.events, words, line));
     this.child.stdout?.setEncoding("utf8").on("data", (text: string) => {
       this.#stdout += text;
       lines.write(text);
@@ -122,7 +119,7 @@ export class SpawnedCli implements AsyncDisposable {
     this.child.stderr?.setEncoding("utf8").on("data", (text: string) => void (this.#stderr += text));
     this.child.once("close", (code, signal) => {
       this.events.end(new Error(`${words.join(" ")} ended with ${code ?? signal}: ${this.#stderr}`));
-      resolve(Object.assign(new CliResult(code ?? -1, this.#stdout, this.#stderr), { signal }));
+      resolve({ code: code ?? -1, signal, stdout: this.#stdout, stderr: this.#stderr, json: documentIn(this.#stdout) });
     });
   }
 
@@ -148,7 +145,10 @@ export class SpawnedCli implements AsyncDisposable {
 }
 
 /** Starts the CLI as a process of its own. */
-export function spawnCli(line: string | readonly string[], options: Pick<CliOptions, "env" | "stdin"> = {}): SpawnedCli {
+export function spawnCli(
+  line: string | readonly string[],
+  options: Pick<CliOptions, "env" | "stdin"> = {},
+): SpawnedCli {
   return new SpawnedCli(wordsOf(line), options);
 }
 
@@ -198,9 +198,13 @@ function fits(event: CliEvent, facts: CliEvent): boolean {
   return Object.entries(facts).every(([name, value]) => at(event, name) === value);
 }
 
-/** Keeps every line that is an event. */
-function recordEvent(events: Recorder<CliEvent>, line: string): void {
-  if (line.startsWith("{")) events.push(JSON.parse(line) as CliEvent);
+/** Under --json every line of standard output is an event or an answer. */
+function recordEvent(events: Recorder<CliEvent>, words: readonly string[], line: string): void {
+  if (words.includes("--json")) events.push(JSON.parse(line) as CliEvent);
+}
+
+function documentIn(stdout: string): unknown {
+  return /^\{[^\n]*\}\n$/u.test(stdout) ? JSON.parse(stdout) : undefined;
 }
 
 /** Keeps everything that is written, and tells of each line that is complete. */

@@ -40,6 +40,7 @@ export interface SshdOptions {
 }
 
 const sshdPath = "/usr/sbin/sshd";
+const sshAgentPath = "/usr/bin/ssh-agent";
 const run = promisify(execFile);
 
 /** Runs a program to its end; throws with its output when it fails. */
@@ -162,7 +163,7 @@ export interface SshAgent extends AsyncDisposable {
 /** Starts ssh-agent, empty. */
 export async function startSshAgent(directory: string): Promise<SshAgent> {
   const socketPath = join(directory, "agent.sock");
-  const child = spawn("ssh-agent", ["-D", "-a", socketPath], { stdio: ["ignore", "pipe", "ignore"] });
+  const child = spawn(sshAgentPath, ["-D", "-a", socketPath], { stdio: ["ignore", "pipe", "ignore"] });
   // It prints its address once it listens.
   await new Promise((resolve, reject) => child.once("error", reject).stdout.once("data", resolve));
   return {

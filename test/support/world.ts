@@ -41,7 +41,13 @@ export function impatient(runtime: Runtime): Runtime {
 }
 
 /** Everything a gateway's own caller may ask for. */
-export const everyScope = ["operator.admin", "operator.read", "operator.write", "operator.approvals", "operator.pairing"];
+export const everyScope = [
+  "operator.admin",
+  "operator.read",
+  "operator.write",
+  "operator.approvals",
+  "operator.pairing",
+];
 
 export class World implements AsyncDisposable {
   readonly gateway: Gateway;
@@ -81,7 +87,13 @@ export class World implements AsyncDisposable {
 
   /** One of the gateway's own callers, without a device key. */
   async operator(scopes: readonly string[] = everyScope): Promise<RawClient> {
-    return this.admitted({ role: "operator", clientId: "gateway-client", mode: "backend", scopes, auth: { token: sharedToken } });
+    return this.admitted({
+      role: "operator",
+      clientId: "gateway-client",
+      mode: "backend",
+      scopes,
+      auth: { token: sharedToken },
+    });
   }
 
   /** A connection that must be let in. */

@@ -34,8 +34,10 @@ async function fingerprintOf(path: string): Promise<string> {
   return (await runTool("ssh-keygen", "-l", "-E", "sha256", "-f", `${path}.pub`)).split(" ")[1] ?? "";
 }
 
-async function login(credentials: Partial<CredentialOptions>, overrides: Overrides = {}): Promise<void> {
+/** Resolves with "in" when the door opens. */
+async function login(credentials: Partial<CredentialOptions>, overrides: Overrides = {}): Promise<"in"> {
   await using _connection = await connectSsh(optionsFor(sshd, { ...overrides, credentials }));
+  return "in";
 }
 
 describe("a key file", () => {
@@ -52,11 +54,12 @@ describe("a key file", () => {
     const name = form.replaceAll(/\W/g, "-");
     const plain = await makeKey(name, ...options);
     await authorize(plain);
-    await login({ identityFiles: [plain] });
+    await expect(login({ identityFiles: [plain] })).resolves.toBe("in");
 
     const encrypted = await makeKey(`${name}-encrypted`, ...options, "-N", "open sesame");
     await authorize(encrypted);
-    await login({ identityFiles: [encrypted], passphrase: new Secret("open sesame") });
+    const unlocked = login({ identityFiles: [encrypted], passphrase: new Secret("open sesame") });
+    await expect(unlocked).resolves.toBe("in");
   });
 
   test("that is encrypted asks for its passphrase until one fits, and only once for all connections", async () => {
@@ -105,7 +108,7 @@ describe("a key file", () => {
     await mkdir(join(home.path, ".ssh"));
     await copyFile(stranger, join(home.path, ".ssh", "id_ed25519"));
     await copyFile(sshd.identityFile, join(home.path, ".ssh", "id_rsa"));
-    await expect(loginWithoutNames(home.path)).resolves.toBeUndefined();
+    await expect(loginWithoutNames(home.path)).resolves.toBe("in");
   });
 
   test("in its usual place that others can read is passed over, and the failure says what to type", async () => {
@@ -122,8 +125,9 @@ describe("a key file", () => {
 });
 
 /** Only what is in the home directory. */
-async function loginWithoutNames(home: string, more: Partial<CredentialOptions> = {}): Promise<void> {
+async function loginWithoutNames(home: string, more: Partial<CredentialOptions> = {}): Promise<"in"> {
   await using _connection = await connectSsh({ ...optionsFor(sshd), credentials: new Credentials({ home, ...more }) });
+  return "in";
 }
 
 describe("an agent", () => {
@@ -132,7 +136,7 @@ describe("an agent", () => {
     await using agent = await startSshAgent(directory.path);
     await agent.add(stranger);
     await agent.add(sshd.identityFile);
-    await expect(loginWithoutNames(directory.path, { agentSocket: agent.socketPath })).resolves.toBeUndefined();
+    await expect(loginWithoutNames(directory.path, { agentSocket: agent.socketPath })).resolves.toBe("in");
   });
 
   test("signs with ECDSA and RSA keys too", async () => {
@@ -142,7 +146,8 @@ describe("an agent", () => {
       const path = await makeKey(`agent-${type}`, "-t", type);
       await authorize(path);
       await agent.add(path);
-      await login({ identityFiles: [path], agentSocket: agent.socketPath, identitiesOnly: true });
+      const entered = login({ identityFiles: [path], agentSocket: agent.socketPath, identitiesOnly: true });
+      await expect(entered).resolves.toBe("in");
     }
   });
 
@@ -153,7 +158,7 @@ describe("an agent", () => {
     await authorize(path);
     await agent.add(path);
     await runTool("ssh-keygen", "-q", "-p", "-P", "", "-N", "a passphrase nobody is asked for", "-f", path);
-    await login({ identityFiles: [path], agentSocket: agent.socketPath });
+    await expect(login({ identityFiles: [path], agentSocket: agent.socketPath })).resolves.toBe("in");
   });
 
   test("does not come before a key that is named", async () => {

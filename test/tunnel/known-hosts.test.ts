@@ -187,7 +187,8 @@ test("reading any text throws nothing", () => {
       ),
       (text) => {
         const { entries } = parseKnownHosts(text, "file");
-        decideHostKey(entries, { host: "host", port: 22 }, Buffer.from("key"));
+        const decision = () => decideHostKey(entries, { host: "host", port: 22 }, Buffer.from("key"));
+        expect(decision).not.toThrow();
       },
     ),
   );

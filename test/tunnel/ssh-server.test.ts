@@ -150,6 +150,7 @@ test("a port it listened on is free once its client is gone, and once it is aske
   const [{ port } = { port: 0 }] = tunnel.forwards();
   await tunnel.close();
   await until(async () => !(await listening(port)));
+  expect(await listening(port)).toBe(false);
 
   await using connection = await connectSsh(world.ssh);
   await new Promise((resolve) => connection.client.forwardIn("127.0.0.1", port, resolve));

@@ -1,6 +1,5 @@
 /** `openclaw call` */
 import type { Command } from "commander";
-import { findMethod } from "../../protocol/methods.ts";
 import type { Context } from "../context.ts";
 import { collect, defineCommand } from "../globals.ts";
 import { asOperator } from "../operator.ts";
@@ -23,7 +22,7 @@ export function callCommand(context: Context): Command {
       .option("--scope <scope>", "scopes to ask for (default: what the method takes); repeatable", collect),
   ).action(async (method: string, flags: Flags) => {
     const params = await readParams(context, flags.params);
-    const result = await asOperator(context, flags, flags.scope ?? scopesFor(method), (session) =>
+    const result = await asOperator(context, flags, flags.scope ?? (await scopesFor(method)), (session) =>
       session.request(method, params ?? {}, { timeoutMs: context.timeoutMs, signal: context.oneShotSignal }),
     );
     context.output.result({ method, result }, (value) => JSON.stringify(value.result, null, 2));
@@ -31,7 +30,8 @@ export function callCommand(context: Context): Command {
 }
 
 /** What the table says; a method that only newer gateways have is asked for with the right to read. */
-function scopesFor(method: string): readonly string[] {
+async function scopesFor(method: string): Promise<readonly string[]> {
+  const { findMethod } = await import("../../protocol/methods.ts");
   const rule = findMethod(method);
   if (rule === undefined) return ["operator.read"];
   return rule.scope === undefined ? [] : [rule.scope];

@@ -36,10 +36,15 @@ export function deviceMethods({ tables, enrolment, sessions, runtime }: MethodHo
     },
 
     "device.pair.approve": async ({ session }, { requestId }) => {
-      const device = await enrolment.approveDevice(requestId, "owner", deciderOf(session), ({ deviceId, role, scopes }) => {
-        assertOwnDevice(session, deviceId);
-        assertMayGrant(session, role, scopes);
-      });
+      const device = await enrolment.approveDevice(
+        requestId,
+        "owner",
+        deciderOf(session),
+        ({ deviceId, role, scopes }) => {
+          assertOwnDevice(session, deviceId);
+          assertMayGrant(session, role, scopes);
+        },
+      );
       return { requestId, device: deviceSummary(device, sessions.isConnected(device.deviceId)) };
     },
 

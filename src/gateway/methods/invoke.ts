@@ -68,7 +68,8 @@ function callableNode({ tables, sessions, enrolment, policy }: MethodHouse, node
     throw refuse("command not allowlisted", `this gateway's policy has no ${command} for platform ${platform}`);
   }
   if (declared.commands.length === 0) throw refuse("node did not declare commands", "the node offers no commands");
-  if (!declared.commands.includes(command)) throw refuse("command not declared by node", `the node does not offer ${command}`);
+  if (!declared.commands.includes(command))
+    throw refuse("command not declared by node", `the node does not offer ${command}`);
   const effective = effectiveCommands(declared, device.surface);
   if (effective.includes(command)) return session;
   const waiting = enrolment.openSurfaceRequests().find((request) => request.nodeId === nodeId);

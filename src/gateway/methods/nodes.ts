@@ -26,7 +26,8 @@ export function nodeMethods({ tables, enrolment, sessions, runtime }: MethodHous
     nodeSummary(device, sessions.node(device.deviceId), waiting.has(device.deviceId));
   const knownNode = (nodeId: string): DeviceRecord => {
     const device = tables.devices.get(nodeId);
-    if (device === undefined || !isNode(device)) throw invalidRequest("unknown nodeId", { code: "UNKNOWN_NODE", nodeId });
+    if (device === undefined || !isNode(device))
+      throw invalidRequest("unknown nodeId", { code: "UNKNOWN_NODE", nodeId });
     return device;
   };
   return {

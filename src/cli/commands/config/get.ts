@@ -1,10 +1,7 @@
 /** `openclaw config get` */
 import type { Command } from "commander";
-import { isGroup, unknownKey } from "../../../config/read-settings.ts";
-import { isSettingKey, settingKeys } from "../../../config/settings.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
-import { asText, viewSetting } from "../../setting-view.ts";
 
 export function getCommand(context: Context): Command {
   return defineCommand("get", "a setting's value, and where it comes from", [
@@ -14,6 +11,9 @@ export function getCommand(context: Context): Command {
     .argument("<path>", "the key, or a group such as gateway.auth")
     .option("--show", "print secrets instead of their digests")
     .action(async (path: string, flags: { readonly show?: boolean }) => {
+      const { isGroup, unknownKey } = await import("../../../config/read-settings.ts");
+      const { isSettingKey, settingKeys } = await import("../../../config/settings.ts");
+      const { asText, viewSetting } = await import("../../setting-view.ts");
       if (!isSettingKey(path) && !isGroup(path)) throw unknownKey(path);
       const config = await context.config();
       if (isSettingKey(path)) {

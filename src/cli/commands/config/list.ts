@@ -1,13 +1,13 @@
 /** `openclaw config list` */
 import type { Command } from "commander";
-import { settingKeys } from "../../../config/settings.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
-import { asText, viewSetting } from "../../setting-view.ts";
 
 export function listCommand(context: Context): Command {
   return defineCommand("list", "every setting, with its value and where it comes from", ["openclaw config list"]).action(
     async () => {
+      const { settingKeys } = await import("../../../config/settings.ts");
+      const { asText, viewSetting } = await import("../../setting-view.ts");
       const config = await context.config();
       const settings = settingKeys.map((key) => viewSetting(config, key));
       context.output.result({ settings }, (value) => {

@@ -1,10 +1,6 @@
 /** `openclaw config set` */
 import type { Command } from "commander";
 import { OpenClawError } from "../../../errors.ts";
-import { setKey } from "../../../config/edit.ts";
-import { factsOf, unknownKey } from "../../../config/read-settings.ts";
-import { isSettingKey } from "../../../config/settings.ts";
-import { editConfig } from "../../config-edit.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 
@@ -21,6 +17,10 @@ export function setCommand(context: Context): Command {
     .argument("[value]", "its new value: JSON5, or plain text")
     .option("--value-file <path>", "a file with the value, or - for stdin; for secrets")
     .action(async (key: string, value: string | undefined, flags: Flags) => {
+      const { setKey } = await import("../../../config/edit.ts");
+      const { factsOf, unknownKey } = await import("../../../config/read-settings.ts");
+      const { isSettingKey } = await import("../../../config/settings.ts");
+      const { editConfig } = await import("../../config-edit.ts");
       if (!isSettingKey(key)) throw unknownKey(key);
       const fromFile = await context.secretFile(flags.valueFile, "--value-file");
       const typed = fromFile?.reveal() ?? value;

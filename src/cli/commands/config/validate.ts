@@ -1,13 +1,13 @@
 /** `openclaw config validate` */
 import type { Command } from "commander";
-import { assertNoProblems } from "../../../config/file.ts";
-import { readConfigFiles } from "../../../config/resolve.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 
 export function validateCommand(context: Context): Command {
   return defineCommand("validate", "check the configuration files and name every problem", ["openclaw config validate"]).action(
     async () => {
+      const { assertNoProblems } = await import("../../../config/file.ts");
+      const { readConfigFiles } = await import("../../../config/resolve.ts");
       const files = await readConfigFiles({ env: context.options.env, paths: context.paths() });
       assertNoProblems(files);
       const unavailable = files.flatMap(({ path, unavailable: keys }) => keys.map((problem) => ({ file: path, ...problem })));

@@ -5,7 +5,7 @@ import { findDevice, listDevices } from "../../device-directory.ts";
 import { defineCommand } from "../../globals.ts";
 import { asOperator } from "../../operator.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
-import { oneDevice, roleOf } from "../../token-choice.ts";
+import { oneDevice, onlyRoleOf, readRole } from "../../token-choice.ts";
 
 interface Flags extends TargetFlags {
   readonly device?: string;
@@ -21,9 +21,11 @@ export function revokeCommand(context: Context): Command {
       .option("--device <device>", "the same, as an option")
       .option("--role <role>", "operator or node; not needed when the device has one role"),
   ).action(async (wanted: string | undefined, flags: Flags) => {
+    const named = oneDevice(wanted, flags.device);
+    const role = flags.role === undefined ? undefined : readRole(flags.role);
     const revoked = await asOperator(context, flags, ["operator.pairing", "operator.admin"], async (session) => {
-      const device = findDevice(oneDevice(wanted, flags.device), (await listDevices(session)).paired);
-      return session.call("device.token.revoke", { deviceId: device.deviceId, role: roleOf(device, flags.role) });
+      const device = findDevice(named, (await listDevices(session)).paired);
+      return session.call("device.token.revoke", { deviceId: device.deviceId, role: role ?? onlyRoleOf(device) });
     });
     context.output.result(revoked, ({ deviceId, role }) => `Revoked the ${role} token of ${deviceId}`);
   });

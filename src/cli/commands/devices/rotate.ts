@@ -3,13 +3,13 @@ import type { Command } from "commander";
 import { OpenClawError } from "../../../errors.ts";
 import type { GatewaySession } from "../../../client/gateway-session.ts";
 import type { MethodResults, PairedDevice } from "../../../protocol/methods.ts";
+import type { Role } from "../../../protocol/vocabulary.ts";
 import type { Context } from "../../context.ts";
 import { findDevice, listDevices } from "../../device-directory.ts";
 import { collect, defineCommand } from "../../globals.ts";
 import { asOperator } from "../../operator.ts";
-import { rotateOwnToken } from "../../own-token.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
-import { oneDevice, roleOf } from "../../token-choice.ts";
+import { oneDevice, onlyRoleOf, readRole } from "../../token-choice.ts";
 
 interface Flags extends TargetFlags {
   readonly device?: string;
@@ -19,6 +19,12 @@ interface Flags extends TargetFlags {
   readonly scope?: readonly string[];
   readonly scopes?: boolean;
   readonly out?: string;
+}
+
+/** Which tokens, and what the new ones may do; without scopes they may do what the old ones could. */
+interface Change {
+  readonly role: Role | undefined;
+  readonly scopes: readonly string[] | undefined;
 }
 
 type Rotated = MethodResults["device.token.rotate"];
@@ -40,31 +46,33 @@ export function rotateCommand(context: Context): Command {
   ).action(async (wanted: string | undefined, flags: Flags) => {
     const named = [wanted ?? flags.device, flags.self, flags.all].filter((one) => one !== undefined && one !== false);
     if (named.length !== 1) throw new OpenClawError("usage", "name one of: a device, --self, --all");
-    if (flags.self === true) return rotateSelf(context, flags);
-    if (flags.all === true) return rotateAll(context, flags);
-    const rotated = await asOperator(context, flags, ["operator.pairing", "operator.admin"], async (session) => {
-      const device = findDevice(oneDevice(wanted, flags.device), (await listDevices(session)).paired);
-      return rotate(session, device, flags);
-    });
+    const change = { role: flags.role === undefined ? undefined : readRole(flags.role), scopes: scopesOf(flags) };
+    if (flags.self === true) return rotateSelf(context, flags, change);
+    if (flags.all === true) return rotateAll(context, flags, change);
+    const device = oneDevice(wanted, flags.device);
+    const rotated = await asOperator(context, flags, ["operator.pairing", "operator.admin"], async (session) =>
+      rotate(session, findDevice(device, (await listDevices(session)).paired), change),
+    );
     await writeOut(context, rotated, flags.out);
     return context.output.result(shown(rotated), sentence);
   });
 }
 
-async function rotateSelf(context: Context, flags: Flags): Promise<void> {
-  const rotated = await rotateOwnToken(context, flags, flags.role ?? "operator", scopesOf(flags));
+async function rotateSelf(context: Context, flags: Flags, { role = "operator", scopes }: Change): Promise<void> {
+  const { rotateOwnToken } = await import("../../own-token.ts");
+  const rotated = await rotateOwnToken(context, flags, role, scopes);
   await writeOut(context, rotated, flags.out);
   context.output.result({ ...shown(rotated), delivered: true }, sentence);
 }
 
-async function rotateAll(context: Context, flags: Flags): Promise<void> {
+async function rotateAll(context: Context, flags: Flags, change: Change): Promise<void> {
   const rotated = await asOperator(context, flags, ["operator.pairing", "operator.admin"], async (session) => {
     const { paired } = await listDevices(session);
     const results: Rotated[] = [];
     for (const device of paired) {
       for (const { role, revokedAtMs } of device.tokens) {
-        const isMeant = revokedAtMs === undefined && (flags.role === undefined || flags.role === role);
-        if (isMeant) results.push(await rotate(session, device, { ...flags, role }));
+        const isMeant = revokedAtMs === undefined && (change.role === undefined || change.role === role);
+        if (isMeant) results.push(await rotate(session, device, { ...change, role: readRole(role) }));
       }
     }
     return results;
@@ -74,11 +82,10 @@ async function rotateAll(context: Context, flags: Flags): Promise<void> {
   );
 }
 
-function rotate(session: GatewaySession, device: PairedDevice, flags: Flags): Promise<Rotated> {
-  const scopes = scopesOf(flags);
+function rotate(session: GatewaySession, device: PairedDevice, { role, scopes }: Change): Promise<Rotated> {
   return session.call("device.token.rotate", {
     deviceId: device.deviceId,
-    role: roleOf(device, flags.role),
+    role: role ?? onlyRoleOf(device),
     ...(scopes === undefined ? {} : { scopes: [...scopes] }),
   });
 }

@@ -1,10 +1,9 @@
 /** `openclaw gateway run` */
 import type { Command } from "commander";
-import { fingerprint } from "../../../identity/device-identity.ts";
-import { RunRecord } from "../../../state/run-record.ts";
+import { fingerprint } from "../../../identity/fingerprint.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
-import { type GatewayRunFlags, prepareGateway } from "../../gateway-setup.ts";
+import type { GatewayRunFlags } from "../../gateway-setup.ts";
 
 export function runCommand(context: Context): Command {
   return defineCommand("run", "run a gateway in the foreground", [
@@ -23,6 +22,8 @@ export function runCommand(context: Context): Command {
     .option("--upgrade-auth <when>", "required: the HTTP upgrade must carry a credential; deferred: the connect frame may")
     .option("--ephemeral", "private temporary state, free port, made-up token: for tests and CI")
     .action(async (flags: GatewayRunFlags) => {
+      const { RunRecord } = await import("../../../state/run-record.ts");
+      const { prepareGateway } = await import("../../gateway-setup.ts");
       const { createGateway } = await import("../../../gateway/index.ts");
       await using setup = await prepareGateway(context, flags);
       await using gateway = await createGateway(setup.options);

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { isFailure, OpenClawError } from "../../../errors.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
-import { openOperator } from "../../operator.ts";
+import { asOperator } from "../../operator.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
 
 export function statusCommand(context: Context): Command {
@@ -16,9 +16,10 @@ export function statusCommand(context: Context): Command {
     const target = await context.target(flags);
     const startedAtMs = context.runtime.now();
     try {
-      await using session = await openOperator(context, flags, []);
-      const { hello } = session;
-      await session.call("health", {}, { timeoutMs: context.timeoutMs });
+      const hello = await asOperator(context, flags, [], async (session) => {
+        await session.call("health", {}, { timeoutMs: context.timeoutMs });
+        return session.hello;
+      });
       const uptimeMs = hello.snapshot["uptimeMs"];
       const value = {
         url: target.address.url,

@@ -1,7 +1,6 @@
 /** `openclaw gateway token` */
 import type { Command } from "commander";
 import { OpenClawError } from "../../../errors.ts";
-import { readGatewayToken, rotateGatewayToken } from "../../../state/gateway-secrets.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 
@@ -18,6 +17,7 @@ export function tokenCommand(context: Context): Command {
     .option("--show", "print the token itself")
     .option("--rotate", "make a new one; it holds from the gateway's next start")
     .action(async (flags: Flags) => {
+      const { readGatewayToken, rotateGatewayToken } = await import("../../../state/gateway-secrets.ts");
       const path = context.paths().gatewayToken;
       const configured = (await context.config()).settings["gateway.auth.token"];
       if (flags.rotate === true && configured !== undefined) {

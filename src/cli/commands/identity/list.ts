@@ -1,7 +1,6 @@
 /** `openclaw identity list` */
 import type { Command } from "commander";
 import { isFailure } from "../../../errors.ts";
-import { readIdentity } from "../../../state/identity-file.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 import { describeIdentity, type IdentitySummary } from "../../identity-summary.ts";
@@ -39,6 +38,7 @@ export function listCommand(context: Context): Command {
 
 /** A file that cannot be read is a row that says so: the list is where one looks for the problem. */
 async function rowOf(source: string, path: string, inUse: boolean): Promise<readonly Row[]> {
+  const { readIdentity } = await import("../../../state/identity-file.ts");
   try {
     const identity = await readIdentity(path);
     return identity === undefined ? [] : [{ source, inUse, ...describeIdentity(identity, path) }];

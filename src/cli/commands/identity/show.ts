@@ -1,7 +1,6 @@
 /** `openclaw identity show` */
 import type { Command } from "commander";
 import { OpenClawError } from "../../../errors.ts";
-import { formatIdentity } from "../../../identity/device-identity.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 import { describeIdentity } from "../../identity-summary.ts";
@@ -10,6 +9,7 @@ export function showCommand(context: Context): Command {
   return defineCommand("show", "this machine's device id, fingerprint and public key", ["openclaw identity show --json"])
     .option("--show", "the private key too; keep it to yourself")
     .action(async (flags: { readonly show?: boolean }) => {
+      const { formatIdentity } = await import("../../../identity/device-identity.ts");
       const path = context.paths().identity;
       const identity = await context.knownIdentity();
       if (identity === undefined) {

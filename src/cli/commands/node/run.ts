@@ -5,8 +5,7 @@ import type { NodeEvent } from "../../../node/index.ts";
 import type { Context } from "../../context.ts";
 import { collect, defineCommand } from "../../globals.ts";
 import { list } from "../../human.ts";
-import { type NodeRunFlags, prepareNode } from "../../node-setup.ts";
-import { RunRecord } from "../../../state/run-record.ts";
+import type { NodeRunFlags } from "../../node-setup.ts";
 import { withTarget } from "../../target-options.ts";
 
 export function runCommand(context: Context): Command {
@@ -23,6 +22,8 @@ export function runCommand(context: Context): Command {
       .option("--allow <command>", "a program that system.run may start, by name or path; repeatable", collect)
       .option("--exec-policy <policy>", "deny, allowlist or full (default: what exec-approvals.json says, else allowlist)"),
   ).action(async (flags: NodeRunFlags) => {
+      const { RunRecord } = await import("../../../state/run-record.ts");
+      const { prepareNode } = await import("../../node-setup.ts");
     const { runNode } = await import("../../../node/index.ts");
     const options = await prepareNode(context, flags);
     await using record = await RunRecord.write(context.paths().runDir, "node", { gateway: options.gateway.url, state: "connecting" }, context.runtime);

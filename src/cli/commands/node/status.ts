@@ -1,7 +1,6 @@
 /** `openclaw node status` */
 import type { Command } from "commander";
-import { fingerprint } from "../../../identity/device-identity.ts";
-import { liveRecords } from "../../../state/run-record.ts";
+import { fingerprint } from "../../../identity/fingerprint.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 import { ago } from "../../human.ts";
@@ -10,9 +9,10 @@ export function statusCommand(context: Context): Command {
   return defineCommand("status", "this machine's node: its identity, what runs, and which gateways know it", [
     "openclaw node status",
   ]).action(async () => {
+      const { liveRecords } = await import("../../../state/run-record.ts");
     const identity = await context.knownIdentity();
     const running = await liveRecords(context.paths().runDir, "node");
-    const tokens = await context.tokens().list();
+    const tokens = await (await context.tokens()).list();
     const value = {
       deviceId: identity?.deviceId ?? null,
       fingerprint: identity === undefined ? null : fingerprint(identity.deviceId),

@@ -13,8 +13,9 @@ export function describeCommand(context: Context): Command {
       .argument("[node]", "node id, prefix or name")
       .option("--node <node>", "the same, as an option"),
   ).action(async (wanted: string | undefined, flags: TargetFlags & { readonly node?: string }) => {
+    const named = oneNode(wanted, flags.node);
     const node = await asOperator(context, flags, ["operator.read"], async (session) => {
-      const nodeId = await findNodeId(session, oneNode(wanted, flags.node));
+      const nodeId = await findNodeId(session, named);
       return session.call("node.describe", { nodeId });
     });
     context.output.result({ ...showNode(node), ts: node.ts }, (shown) =>

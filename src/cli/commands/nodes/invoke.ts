@@ -37,7 +37,7 @@ export function invokeCommand(context: Context): Command {
   ).action(async (first: string | undefined, second: string | undefined, flags: Flags) => {
     const { node, command } = readWords(first, second, flags);
     const params = await readParams(context, flags.params);
-    const timeoutMs = parseDuration(flags.invokeTimeout);
+    const timeoutMs = parseDuration(flags.invokeTimeout, "--invoke-timeout");
     context.extendTimeout(timeoutMs + answerMarginMs);
     const startedAtMs = context.runtime.now();
     const outcome = await asOperator(context, flags, ["operator.write"], async (session) => {

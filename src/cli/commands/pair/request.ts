@@ -1,11 +1,6 @@
 /** `openclaw pair request` */
 import type { Command } from "commander";
-import { type SessionOptions, openSession } from "../../../client/open-session.ts";
-import { isFailure, OpenClawError } from "../../../errors.ts";
-import { fingerprint } from "../../../identity/device-identity.ts";
-import { describePlatform } from "../../../node/platform.ts";
-import type { Role } from "../../../protocol/vocabulary.ts";
-import { version } from "../../../version.ts";
+import { fingerprint } from "../../../identity/fingerprint.ts";
 import type { Context } from "../../context.ts";
 import { collect, defineCommand } from "../../globals.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
@@ -31,6 +26,7 @@ export function requestCommand(context: Context): Command {
       .option("--display-name <name>", "what the gateway's owner sees")
       .option("--wait", "return when somebody has decided"),
   ).action(async (flags: Flags) => {
+    const { requestOnce } = await import("../../pairing-request.ts");
     const role = readRole(flags.role);
     const identity = await context.identity();
     const base = { deviceId: identity.deviceId, fingerprint: fingerprint(identity.deviceId), role };
@@ -53,41 +49,3 @@ export function requestCommand(context: Context): Command {
 
 /** A request lives five minutes; there is no use in waiting longer. */
 const waitMs = 5 * 60_000;
-
-/** Connects as the role would. Undefined when that works; otherwise the id of the request that waits. */
-async function requestOnce(context: Context, flags: Flags, role: Role): Promise<string | undefined> {
-  const target = await context.target(flags);
-  const isNode = role === "node";
-  const options: SessionOptions = {
-    gateway: target.address,
-    client: {
-      id: isNode ? "node-host" : "cli",
-      mode: isNode ? "node" : "cli",
-      version,
-      ...describePlatform(process.platform),
-      displayName: flags.displayName,
-    },
-    role,
-    scopes: isNode ? [] : (flags.scope ?? ["operator.pairing"]),
-    identity: await context.identity(),
-    explicit: target.explicit,
-    configured: target.configured,
-    memory: context.tokens(),
-    timeoutMs: context.timeoutMs,
-    signal: context.oneShotSignal,
-    runtime: context.runtime,
-  };
-  try {
-    await using _session = await openSession(options);
-    return undefined;
-  } catch (error) {
-    if (!isFailure(error, "pairing-required")) throw error;
-    const { requestId, rejected, rejectedReason } = error.details ?? {};
-    if (rejected === true) {
-      const why = typeof rejectedReason === "string" ? `: ${rejectedReason}` : "";
-      throw new OpenClawError("pairing-rejected", `the gateway's owner rejected this device${why}`, { cause: error });
-    }
-    if (typeof requestId === "string") return requestId;
-    throw error;
-  }
-}

@@ -50,7 +50,7 @@ export function openCommand(context: Context): Command {
       ];
       if (forwards.length === 0) throw new OpenClawError("usage", "a tunnel needs a forward", { hint: "name one with -R or -L" });
       const ssh = await sshOptions(context, flags);
-      const keepaliveMs = parseDuration(flags.keepalive);
+      const keepaliveMs = parseDuration(flags.keepalive, "--keepalive");
       const open = () => openTunnel({
         ssh: { ...address, user: user ?? userInfo().username, ...ssh, keepaliveMs },
         forwards,

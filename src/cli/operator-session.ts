@@ -1,0 +1,76 @@
+/**
+ * A session as operator, for one command. On the gateway's own host with its secret that is the gateway's backend client, which needs no
+ * device key; anywhere else, and through tunnels, it is this machine's device. Which of the two is found out by asking.
+ */
+import { connectGateway } from "../client/connect-gateway.ts";
+import type { GatewaySession } from "../client/gateway-session.ts";
+import { openSession, type SessionOptions } from "../client/open-session.ts";
+import { isFailure, OpenClawError } from "../errors.ts";
+import { describePlatform } from "../node/platform.ts";
+import { holdsScopes } from "../protocol/vocabulary.ts";
+import { version } from "../version.ts";
+import type { Context } from "./context.ts";
+import type { TargetFlags } from "./target-options.ts";
+
+export async function openOperator(context: Context, flags: TargetFlags, scopes: readonly string[]): Promise<GatewaySession> {
+  const target = await context.target(flags);
+  const shared = target.explicit ?? target.configured;
+  if (shared !== undefined && target.isLoopback) {
+    const session = await openAsBackend(context, target, scopes, shared);
+    if (session !== undefined) return session;
+  }
+  return openAsDevice(context, target, scopes);
+}
+
+type Target = Awaited<ReturnType<Context["target"]>>;
+
+/** Undefined where the gateway does not take this connection for one of its own host. */
+async function openAsBackend(
+  context: Context,
+  target: Target,
+  scopes: readonly string[],
+  credential: NonNullable<Target["explicit"]>,
+): Promise<GatewaySession | undefined> {
+  const client = { id: "gateway-client", mode: "backend", version, ...describePlatform(process.platform) };
+  try {
+    const session = await connectGateway({ ...common(context, target, scopes), client, credential });
+    if (holdsScopes(session.hello.auth?.scopes ?? scopes, scopes)) return session;
+    await session.close();
+    return undefined;
+  } catch (error) {
+    if (isFailure(error, "device-identity-required", "scope-missing")) return undefined;
+    // The stored device token may still be right where the configured secret is not.
+    if (isFailure(error, "token-mismatch", "upgrade-refused") && target.explicit === undefined) return undefined;
+    throw error;
+  }
+}
+
+async function openAsDevice(context: Context, target: Target, scopes: readonly string[]): Promise<GatewaySession> {
+  const session = await openSession({
+    ...common(context, target, scopes),
+    client: { id: "cli", mode: "cli", version, ...describePlatform(process.platform) },
+    identity: await context.identity(),
+    explicit: target.explicit,
+    configured: target.configured,
+    memory: await context.tokens(),
+  });
+  const held = session.hello.auth?.scopes;
+  if (held === undefined || holdsScopes(held, scopes)) return session;
+  await session.close();
+  const lacking = scopes.filter((scope) => !holdsScopes(held, [scope]));
+  throw new OpenClawError("scope-missing", `the gateway granted this device no ${lacking.join(", ")}`, {
+    hint: session.hello.auth?.removedScopesReason ?? "approve the wider request on the gateway's host (openclaw devices list)",
+    details: { granted: held, missing: lacking },
+  });
+}
+
+function common(context: Context, target: Target, scopes: readonly string[]): Omit<SessionOptions, "client" | "explicit" | "configured"> {
+  return {
+    gateway: target.address,
+    role: "operator",
+    scopes,
+    timeoutMs: context.timeoutMs,
+    signal: context.oneShotSignal,
+    runtime: context.runtime,
+  };
+}
