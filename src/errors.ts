@@ -37,6 +37,7 @@ export type FailureCode =
   | "insecure-transport"
   | "tls-pin-mismatch"
   | "host-key-changed"
+  | "host-key-unknown"
   // exit 5
   | "pairing-required"
   | "surface-approval-required"

@@ -48,6 +48,7 @@ export class Context {
   #cancelDeadline: (() => void) | undefined;
   #config: Promise<Config> | undefined;
   #identity: Promise<DeviceIdentity> | undefined;
+  #target: Promise<CommandTarget> | undefined;
   readonly #noted = new Set<string>();
 
   constructor(options: ContextOptions, argv: readonly string[]) {
@@ -133,37 +134,13 @@ export class Context {
     return new TokenFile(this.paths().deviceTokens, this.runtime);
   }
 
-  /** Which gateway the command means, and with what it may go there. Nothing secret is in it that must not be sent. */
-  async target(flags: TargetFlags): Promise<CommandTarget> {
-    const { assertSafeTransport, resolveTarget } = await import("../config/target.ts");
-    const { isLoopbackHost } = await import("../config/address.ts");
-    for (const name of ["token", "password"] as const) if (flags[name] !== undefined) this.#warnArgv(name);
-    const target = await resolveTarget({
-      flags: { ...flags, noAuthHeader: flags.authHeader === false },
-      env: this.options.env,
-      config: await this.config(),
-      stdin: asInput(this.streams.stdin),
-      runningPorts: await this.#runningPorts(),
-    });
-    assertSafeTransport(target);
-    const pick = (isExplicit: boolean): Credential | undefined => {
-      const found = target.credentials.find(
-        ({ used, from }) => used && isExplicit === (from === "flag" || from === "env"),
-      );
-      if (found === undefined) return undefined;
-      return { kind: found.kind === "device-token" ? "deviceToken" : found.kind, secret: found.value };
-    };
-    return {
-      address: {
-        url: target.url,
-        headers: target.headers,
-        tlsFingerprint: target.tlsFingerprint,
-        sendAuthHeader: target.sendAuthHeader,
-      },
-      isLoopback: isLoopbackHost(new URL(target.url).hostname),
-      explicit: pick(true),
-      configured: pick(false),
-    };
+  /**
+   * Which gateway the command line means, and with what it may go there. Nothing secret is in it that must not be sent. Found out
+   * once: standard input cannot be read twice.
+   */
+  target(flags: TargetFlags): Promise<CommandTarget> {
+    this.#target ??= this.#findTarget(flags);
+    return this.#target;
   }
 
   /** A secret from its option or from the file that its twin names; undefined when neither was given. */
@@ -238,6 +215,38 @@ export class Context {
 
   close(): void {
     this.#cancelDeadline?.();
+  }
+
+  async #findTarget(flags: TargetFlags): Promise<CommandTarget> {
+    const { assertSafeTransport, resolveTarget } = await import("../config/target.ts");
+    const { isLoopbackHost } = await import("../config/address.ts");
+    for (const name of ["token", "password"] as const) if (flags[name] !== undefined) this.#warnArgv(name);
+    const target = await resolveTarget({
+      flags: { ...flags, noAuthHeader: flags.authHeader === false },
+      env: this.options.env,
+      config: await this.config(),
+      stdin: asInput(this.streams.stdin),
+      runningPorts: await this.#runningPorts(),
+    });
+    assertSafeTransport(target);
+    const pick = (isExplicit: boolean): Credential | undefined => {
+      const found = target.credentials.find(
+        ({ used, from }) => used && isExplicit === (from === "flag" || from === "env"),
+      );
+      if (found === undefined) return undefined;
+      return { kind: found.kind === "device-token" ? "deviceToken" : found.kind, secret: found.value };
+    };
+    return {
+      address: {
+        url: target.url,
+        headers: target.headers,
+        tlsFingerprint: target.tlsFingerprint,
+        sendAuthHeader: target.sendAuthHeader,
+      },
+      isLoopback: isLoopbackHost(new URL(target.url).hostname),
+      explicit: pick(true),
+      configured: pick(false),
+    };
   }
 
   /** Where this machine's own gateway listens now, whatever the configuration says. */

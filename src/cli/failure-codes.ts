@@ -194,6 +194,12 @@ export const failureCodes: Readonly<Record<FailureCode, FailureEntry>> = {
     causes: "the server was reinstalled, or somebody is in between",
     remedy: "verify the new key out of band, then remove the line that the message names from known_hosts",
   },
+  "host-key-unknown": {
+    exit: "unauthorized",
+    meaning: "the SSH server's key is not known, and it was not accepted when it was shown",
+    causes: "a first connection to this server",
+    remedy: "compare the fingerprint with the server's (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then accept it or pass it as --host-key-fingerprint",
+  },
   "pairing-required": {
     exit: "pairing-required",
     meaning: "the gateway does not know this device in this role; a request waits for approval",

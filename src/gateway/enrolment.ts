@@ -227,8 +227,9 @@ export class Enrolment {
     ask: Omit<SurfaceRequestRecord, "requestId" | "ts">,
   ): Promise<SurfaceRequestRecord | undefined> {
     if (coversSurface(device.surface, ask)) return undefined;
-    const { request, isNew } = await this.#tables.change((change) => {
+    const asked = await this.#tables.change((change) => {
       prune(change);
+      if (!change.devices.get(ask.nodeId)) return undefined; // removed since its connect was judged
       const open = change.surfaceRequests
         .all()
         .find((other) => other.nodeId === ask.nodeId && other.resolution === undefined);
@@ -243,6 +244,8 @@ export class Enrolment {
       change.surfaceRequests.put(request.requestId, request);
       return { request, isNew: !isSame };
     });
+    if (asked === undefined) return undefined;
+    const { request, isNew } = asked;
     this.#awaitedSurfaces.add(request.requestId);
     if (isNew) this.#sessions.tellOperators("operator.pairing", "node.pair.requested", surfaceSummary(request));
     return request;

@@ -61,10 +61,10 @@ export function unknown({ host, port, keyType, fingerprint }: HostKeyQuestion, s
   );
 }
 
-/** `host-key-changed`: a person looked at the key and said no. */
+/** `host-key-unknown`: a person looked at the key and said no. */
 export function declined({ host, port, keyType, fingerprint }: HostKeyQuestion): OpenClawError {
   return new OpenClawError(
-    "host-key-changed",
+    "host-key-unknown",
     `the host key ${fingerprint} of ${lookupName({ host, port })} was not trusted`,
     {
       details: { host, port, keyType, fingerprint },

@@ -38,7 +38,7 @@ export interface KnownHostsFiles {
 export interface HostKeyCheck {
   /** What to ask the server for, best first: the types of the keys already known for it lead. */
   readonly algorithms: ServerHostKeyAlgorithm[];
-  /** Resolves when the key (a public key blob) is trusted; throws `host-key-changed` or `usage` when it is not. */
+  /** Resolves when the key (a public key blob) is trusted; throws `host-key-changed`, `host-key-unknown` or `usage` when it is not. */
   trust(keyBlob: Buffer): Promise<void>;
 }
 

@@ -108,8 +108,8 @@ test("the token of a file, of stdin and of argv are all taken; argv is warned ab
 test("a password gateway takes its password and nothing else", async () => {
   using home = new CliHome();
   const [right, wrong] = [home.path("right"), home.path("wrong")];
-  writeFileSync(right, "open sesame\n");
-  writeFileSync(wrong, "open barley\n");
+  writeFileSync(right, "open-sesame\n");
+  writeFileSync(wrong, "open-barley\n");
   await using running = home.start(`gateway run --port 0 --json --auth password --password-file ${right}`);
   const { port, authMode } = await running.event("ready");
   expect(authMode).toBe("password");
@@ -126,7 +126,7 @@ test("with --upgrade-auth required a wrong token is refused by HTTP already", as
   writeFileSync(wrong, "wrong");
   expect(await home.ask(`gateway status --json --token-file ${wrong}`)).toMatchObject({
     code: 4,
-    json: { error: { code: "upgrade-refused", details: { status: 401, reachable: true, upgrade: "refused" } } },
+    json: { error: { code: "token-mismatch", details: { status: 401, reachable: true, upgrade: "refused" } } },
   });
   expect(await home.ask("gateway status")).toMatchObject({ code: 0 });
 });

@@ -1,5 +1,7 @@
 /** One store, several who write it: what another process decided takes effect on live sessions within a second. */
 import { expect, test } from "vitest";
+import type { RecordStore } from "../../src/store/record-store.ts";
+import { openSqliteStore } from "../../src/store/sqlite-store.ts";
 import { makeDevice, textAt } from "../support/raw-client.ts";
 import { sharedToken, startGateway, temporaryStore } from "../support/world.ts";
 
@@ -28,6 +30,36 @@ test("the removal is seen although a connect was the first to notice that the st
   await (await there.operator()).call("device.pair.remove", { deviceId: device.id });
   await here.connect({ device: makeDevice(), auth });
   expect(await client.closed).toEqual({ code: 4001, reason: "device removed" });
+});
+
+test("a device that another gateway removes in the middle of its connect does not get in", async () => {
+  using file = temporaryStore();
+  await using there = await startGateway({ store: file.path });
+  const operator = await there.operator();
+  const device = makeDevice();
+  await there.pair({ device, auth });
+  const store = await openSqliteStore(file.path);
+  let beforeUpdate = async (): Promise<unknown> => undefined;
+  const interrupted: RecordStore = {
+    all: (collection) => store.all(collection),
+    tail: (journal, limit) => store.tail(journal, limit),
+    revision: () => store.revision(),
+    close: () => store.close(),
+    [Symbol.asyncDispose]: () => store.close(),
+    update: async (change) => {
+      await beforeUpdate();
+      return store.update(change);
+    },
+  };
+  await using here = await startGateway({ store: interrupted });
+  beforeUpdate = () => operator.call("device.pair.remove", { deviceId: device.id });
+  // The new command list is written down after the device was found approved.
+  const { client, response } = await here.connect({ device, commands: ["system.which"], auth });
+  beforeUpdate = async () => undefined;
+  expect(response).toMatchObject({ ok: false, error: { code: "UNAVAILABLE" } });
+  expect((await client.closed).code).toBe(1013);
+  expect(here.gateway.pending().surfaces).toEqual([]);
+  expect((await here.connect({ device, auth })).response.error?.details).toMatchObject({ reason: "not-paired" });
 });
 
 test("a device that another gateway approved gets in here at once", async () => {

@@ -133,7 +133,7 @@ test("a person who trusts an unknown key is asked once, and never again", async 
 test("a person who does not trust it ends the attempt, and nothing is remembered", async () => {
   await using file = await fileWith("");
   await expect(visit({ files: file.files, askHostKey: async () => false })).rejects.toMatchObject({
-    code: "host-key-changed",
+    code: "host-key-unknown",
     message: expect.stringContaining("was not trusted"),
   });
   expect(await file.text()).toBe("");

@@ -49,7 +49,9 @@ export function statusCommand(context: Context): Command {
 function withReach(error: unknown, url: string): unknown {
   if (!isFailure(error)) return error;
   const reachable = !isFailure(error, "unreachable", "timeout", "tls-failed", "not-a-gateway", "insecure-transport", "usage");
-  const upgrade = isFailure(error, "upgrade-refused") ? "refused" : reachable ? "accepted" : "not reached";
   const { code, message, hint, fix, details } = error;
+  // A refusal by HTTP has a status; one by the gateway's own frames comes after the upgrade.
+  const wasRefused = code === "upgrade-refused" || typeof details?.["status"] === "number";
+  const upgrade = !reachable ? "not reached" : wasRefused ? "refused" : "accepted";
   return new OpenClawError(code, message, { hint, fix, details: { ...details, url, reachable, upgrade }, cause: error });
 }
