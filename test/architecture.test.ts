@@ -17,7 +17,21 @@ const sees: Readonly<Record<string, readonly string[]>> = {
   state: ["store", "config", "identity"],
   demo: ["tunnel"],
   link: ["client", "tunnel", "pairing", "identity", "protocol"],
-  cli: ["link", "demo", "state", "gateway", "node", "client", "transport", "tunnel", "config", "store", "pairing", "identity", "protocol"],
+  cli: [
+    "link",
+    "demo",
+    "state",
+    "gateway",
+    "node",
+    "client",
+    "transport",
+    "tunnel",
+    "config",
+    "store",
+    "pairing",
+    "identity",
+    "protocol",
+  ],
 };
 
 /** Files that every room may use, and that use no room; `index.ts` is the front door, which only looks in. */
@@ -25,11 +39,17 @@ const foundation = ["errors.ts", "runtime.ts", "secret.ts", "version.ts"];
 const frontDoor = "index.ts";
 
 /** Where each of these may be imported, and nowhere else: the edges of the house. */
-const edges: Readonly<Record<string, string>> = { ws: "transport", ssh2: "tunnel", commander: "cli", "node:sqlite": "store" };
+const edges: Readonly<Record<string, string>> = {
+  ws: "transport",
+  ssh2: "tunnel",
+  commander: "cli",
+  "node:sqlite": "store",
+};
 
 const pureRooms = ["protocol", "identity", "pairing"];
-const worldly = /\bDate\.now\b|\bnew Date\(\)|\bMath\.random\b|\brandomBytes\b|\brandomUUID\b|\bset(?:Timeout|Interval|Immediate)\b|\bprocess\.|\bfetch\(/u;
-const pureModules = ["node:crypto", "node:buffer", "valibot"];
+const worldly =
+  /\bDate\.now\b|\bnew Date\(\)|\bMath\.random\b|\brandomBytes\b|\brandomUUID\b|\bset(?:Timeout|Interval|Immediate)\b|\bprocess\.|\bfetch\(/u;
+const pureModules = new Set(["node:crypto", "node:buffer", "valibot"]);
 
 interface Import {
   /** As it is written. */
@@ -51,7 +71,9 @@ function roomOf(file: string): string | undefined {
 }
 
 function readImports(file: string, text: string): Import[] {
-  const statements = withoutComments(text).matchAll(/\b(?:import|export)\s+(type\s)?(?:[\w$*{][^;"]*?\sfrom\s+)?"([^"]+)"|\bimport\("([^"]+)"\)/gu);
+  const statements = withoutComments(text).matchAll(
+    /\b(?:import|export)\s+(type\s)?(?:[\w$*{][^;"]*?\sfrom\s+)?"([^"]+)"|\bimport\("([^"]+)"\)/gu,
+  );
   return [...statements].map(([, type, from, dynamic]) => {
     const name = from ?? dynamic ?? "";
     return { name, file: name.startsWith(".") ? join(dirname(file), name) : undefined, isType: type !== undefined };
@@ -63,9 +85,10 @@ function withoutComments(text: string): string {
   return text.replace(/\/\*[\s\S]*?\*\//gu, "").replace(/(^|\s)\/\/ .*$/gmu, "$1");
 }
 
-/** Files of `src` whose code matches. */
+/** Files of `src` whose code matches, outside comments and quoted strings. */
 function filesMatching(pattern: RegExp): string[] {
-  return [...sources].flatMap(([file, text]) => (pattern.test(withoutComments(text)) ? [file] : []));
+  const code = (text: string) => withoutComments(text).replace(/"(?:[^"\\\n]|\\.)*"/gu, '""');
+  return [...sources].flatMap(([file, text]) => (pattern.test(code(text)) ? [file] : []));
 }
 
 test("every room is on the picture, and nothing else stands beside the rooms", () => {
@@ -91,7 +114,8 @@ test.each(Object.entries(sees))("%s looks only downwards", (room, below) => {
 });
 
 test("the foundation stands on itself, and nobody enters by the front door from inside", () => {
-  for (const file of files.filter(isFoundation)) expect(targetsOf(file).filter((target) => !isFoundation(target)), file).toEqual([]);
+  const above = files.filter(isFoundation).flatMap((file) => targetsOf(file).filter((target) => !isFoundation(target)));
+  expect(above).toEqual([]);
   const door = join("src", frontDoor);
   expect(files.filter((file) => targetsOf(file).includes(door))).toEqual([]);
 });
@@ -105,12 +129,18 @@ function isFoundation(file: string): boolean {
 }
 
 test("every relative import names a file that exists", () => {
-  const missing = files.flatMap((file) => targetsOf(file).filter((target) => !sources.has(target)).map((target) => `${file} -> ${target}`));
-  expect(missing.filter((line) => !line.endsWith("package.json"))).toEqual([]);
+  const missing = files.flatMap((file) =>
+    targetsOf(file)
+      .filter((target) => !sources.has(target))
+      .map((target) => `${file} -> ${target}`),
+  );
+  expect(missing).toEqual([]);
 });
 
 test.each(Object.entries(edges))("%s is imported in %s only", (name, room) => {
-  const importers = files.filter((file) => importsOf.get(file)?.some((one) => one.name === name || one.name.startsWith(`${name}/`)));
+  const importers = files.filter((file) =>
+    importsOf.get(file)?.some((one) => one.name === name || one.name.startsWith(`${name}/`)),
+  );
   expect(importers.filter((file) => roomOf(file) !== room)).toEqual([]);
 });
 
@@ -122,12 +152,12 @@ describe.each(pureRooms)("%s is pure", (room) => {
   test.each(files.filter((file) => roomOf(file) === room))("%s", (file) => {
     expect(withoutComments(sources.get(file) ?? "")).not.toMatch(worldly);
     const packages = (importsOf.get(file) ?? []).filter((one) => one.file === undefined).map(({ name }) => name);
-    expect(packages.filter((name) => !pureModules.includes(name))).toEqual([]);
+    expect(packages.filter((name) => !pureModules.has(name))).toEqual([]);
   });
 });
 
 test("nothing is any, and nothing is default", () => {
-  expect(filesMatching(/(?::|\bas|<|\||,)\s*any\b(?!["'\w])/u)).toEqual([]);
+  expect(filesMatching(/(?::|\bas|<|\||,)\s*any\b/u)).toEqual([]);
   expect(filesMatching(/^export default\b/mu)).toEqual([]);
   expect(filesMatching(/^\s*(?:export\s+)?(?:const\s+)?(?:enum|namespace)\s+\w+\s*\{/mu)).toEqual([]);
 });

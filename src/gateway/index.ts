@@ -1,6 +1,7 @@
 /** createGateway: a gateway in this process, listening when the promise resolves, gone when `close` does. */
 import { createServer as createHttpServer, type IncomingMessage, type Server } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
+import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { OpenClawError, systemCode } from "../errors.ts";
@@ -23,6 +24,7 @@ import { type Peer, readPeer } from "./peer.ts";
 import { LastSeen } from "./last-seen.ts";
 import { Sessions } from "./sessions.ts";
 import { deviceSummary, pendingSummary, surfaceSummary } from "./summaries.ts";
+import { portHolder } from "./system-sockets.ts";
 import { Tables } from "./tables.ts";
 import { decideUpgrade } from "./upgrade.ts";
 
@@ -146,10 +148,12 @@ class RunningGateway implements Gateway {
   }
 
   async listen(host: string, port: number): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", (error) => reject(cannotListen(host, port, error)));
-      this.#server.listen({ host, port, noDelay: true, backlog: 1024 }, () => resolve());
-    });
+    try {
+      this.#server.listen({ host, port, noDelay: true, backlog: 1024 });
+      await once(this.#server, "listening");
+    } catch (error) {
+      throw await cannotListen(host, port, error);
+    }
     this.#server.removeAllListeners("error");
     this.#server.on("error", (error) => this.#runtime.log("error", "server error", { error: String(error) }));
     this.#port = (this.#server.address() as AddressInfo).port;
@@ -273,16 +277,19 @@ async function openStore(store: string | RecordStore | undefined, runtime: Runti
   return typeof store === "string" ? openSqliteStore(store, { runtime }) : store;
 }
 
-function cannotListen(host: string, port: number, cause: unknown): OpenClawError {
+async function cannotListen(host: string, port: number, cause: unknown): Promise<OpenClawError> {
   const code = systemCode(cause);
   const details = { host, port, systemCode: code };
   switch (code) {
-    case "EADDRINUSE":
-      return new OpenClawError("port-in-use", `port ${port} on ${host} is taken`, {
+    case "EADDRINUSE": {
+      const holder = await portHolder(port);
+      const by = holder === undefined ? "" : ` by ${holder.name} (pid ${holder.pid})`;
+      return new OpenClawError("port-in-use", `port ${port} on ${host} is taken${by}`, {
         hint: "another gateway may run there already (openclaw gateway status); or take another port with --port",
-        details,
+        details: { ...details, ...(holder === undefined ? {} : { holder }) },
         cause,
       });
+    }
     case "EADDRNOTAVAIL":
       return new OpenClawError("usage", `${host} is not an address of this machine`, { details, cause });
     case "EACCES":

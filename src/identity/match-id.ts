@@ -15,7 +15,12 @@ export interface Named {
  * The one candidate that `wanted` means. Throws `not-found`, or `ambiguous` with the candidates in `details`;
  * `kind` ("device", "request", "node") names the thing in the message and `listCommand` where to look.
  */
-export function matchId<T extends Named>(wanted: string, candidates: readonly T[], kind: string, listCommand: string): T {
+export function matchId<T extends Named>(
+  wanted: string,
+  candidates: readonly T[],
+  kind: string,
+  listCommand: string,
+): T {
   const idsOf = ({ id, alsoIds = [] }: Named) => [id, ...alsoIds];
   const isLongEnough = wanted.length >= minPrefixLength;
   const exact = candidates.filter((candidate) => idsOf(candidate).includes(wanted));

@@ -56,7 +56,9 @@ export function verifyProof(proof: DeviceProof, expected: ProofExpectation): Pro
   if (key === undefined) return { ok: false, code: "DEVICE_AUTH_PUBLIC_KEY_INVALID" };
   const fields = { ...expected.fields, deviceId: proof.id, signedAt: proof.signedAt, nonce };
   const signature = Buffer.from(proof.signature, "base64url");
-  const holds = payloadVersions.some((version) => verify(null, Buffer.from(signedPayload(version, fields)), key, signature));
+  const holds = payloadVersions.some((version) =>
+    verify(null, Buffer.from(signedPayload(version, fields)), key, signature),
+  );
   return holds
     ? { ok: true, publicKey: raw.toString("base64url") }
     : { ok: false, code: "DEVICE_AUTH_SIGNATURE_INVALID" };

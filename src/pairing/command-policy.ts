@@ -24,7 +24,15 @@ const desktop = [
   "system.execApprovals.set",
   "browser.proxy",
 ];
-const device = ["canvas.present", "canvas.hide", "canvas.navigate", "canvas.snapshot", "camera.list", "location.get", "system.notify"];
+const device = [
+  "canvas.present",
+  "canvas.hide",
+  "canvas.navigate",
+  "canvas.snapshot",
+  "camera.list",
+  "location.get",
+  "system.notify",
+];
 
 const byPlatform: ReadonlyMap<string, readonly string[]> = new Map([
   ["linux", desktop],
@@ -44,7 +52,11 @@ export function isAllowedCommand(command: string, platform: string | undefined, 
 }
 
 /** What is left of a declared surface under the policy: everything outside it is dropped, which is not an error. */
-export function allowedSurface(declared: DeclaredSurface, platform: string | undefined, policy: CommandPolicy): DeclaredSurface {
+export function allowedSurface(
+  declared: DeclaredSurface,
+  platform: string | undefined,
+  policy: CommandPolicy,
+): DeclaredSurface {
   const allowed = declared.commands.filter((command) => isAllowedCommand(command, platform, policy));
   return { ...declared, caps: [...new Set(declared.caps)].toSorted(), commands: [...new Set(allowed)].toSorted() };
 }

@@ -89,7 +89,11 @@ function mayEnrolAlone(policy: PairingPolicy, applicant: Applicant, reason: Pair
 function decideWithoutDevice(policy: PairingPolicy, applicant: Applicant): PairingDecision {
   const { clientId, clientMode, scopes, isDirect } = applicant;
   if (applicant.role === "node") {
-    return { ok: "refuse", code: "DEVICE_IDENTITY_REQUIRED", message: "device identity required: a node needs a key of its own" };
+    return {
+      ok: "refuse",
+      code: "DEVICE_IDENTITY_REQUIRED",
+      message: "device identity required: a node needs a key of its own",
+    };
   }
   if (isDirect && isInternalClient(clientId, clientMode)) return { ok: "admit", scopes };
   const service = isDirect ? policy.trustedLocalServices.find(({ id }) => id === clientId) : undefined;

@@ -66,7 +66,11 @@ export function approveDevice(
   };
 }
 
-function unpinned({ platform: _platform, deviceFamily: _family, ...kept }: DeviceRecord): Omit<DeviceRecord, "platform" | "deviceFamily"> {
+function unpinned({
+  platform: _platform,
+  deviceFamily: _family,
+  ...kept
+}: DeviceRecord): Omit<DeviceRecord, "platform" | "deviceFamily"> {
   return kept;
 }
 

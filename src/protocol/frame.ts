@@ -64,12 +64,6 @@ export function decodeFrame(text: string, fields: FieldPolicy = "open", maxBytes
   return readFrame(value, fields);
 }
 
-/** Exact, and still cheap: a character has one to three bytes, so most texts are decided by their length. */
-function isLongerThan(text: string, maxBytes: number): boolean {
-  if (text.length > maxBytes) return true;
-  return text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes;
-}
-
 /** Frame -> text. */
 export function encodeFrame(frame: Frame): string {
   return JSON.stringify(frame);
@@ -95,6 +89,12 @@ const openBracket = 0x5b;
 const closeBracket = 0x5d;
 const openBrace = 0x7b;
 const closeBrace = 0x7d;
+
+/** Exact, and still cheap: a character has one to three bytes, so most texts are decided by their length. */
+function isLongerThan(text: string, maxBytes: number): boolean {
+  if (text.length > maxBytes) return true;
+  return text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes;
+}
 
 /** The place of the quote that ends the string whose text begins at `from`, or the end of the text. */
 function endOfString(text: string, from: number): number {
@@ -152,7 +152,11 @@ function checkError(error: unknown, fields: FieldPolicy, complain: (what: string
   if (fields === "closed") needKnownFields(error, errorFields, complain);
 }
 
-function checkStateVersion(stateVersion: unknown, fields: FieldPolicy, complain: (what: string) => OpenClawError): void {
+function checkStateVersion(
+  stateVersion: unknown,
+  fields: FieldPolicy,
+  complain: (what: string) => OpenClawError,
+): void {
   if (!isObject(stateVersion) || !isCount(stateVersion["presence"]) || !isCount(stateVersion["health"])) {
     throw complain("stateVersion must hold the integers presence and health");
   }

@@ -274,10 +274,7 @@ export interface MethodResults {
 
 /** One handler a method; `Context` is what the answering side knows about the caller. */
 export type MethodHandlers<Context> = {
-  readonly [M in Method]: (
-    context: Context,
-    params: MethodParams<M>,
-  ) => MethodResults[M] | Promise<MethodResults[M]>;
+  readonly [M in Method]: (context: Context, params: MethodParams<M>) => MethodResults[M] | Promise<MethodResults[M]>;
 };
 
 /** The events a gateway of ours sends, for hello-ok. */

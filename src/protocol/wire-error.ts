@@ -61,7 +61,8 @@ function failureOf(wire: WireError, details: Readonly<Record<string, unknown>>):
     if (nodeCode === "TIMEOUT") return "invoke-timeout";
     return nodeCode === "DISCONNECTED" ? "node-offline" : "invoke-failed";
   }
-  if (typeof details["reason"] === "string" && commandPolicyReasons.has(details["reason"])) return "command-not-allowed";
+  if (typeof details["reason"] === "string" && commandPolicyReasons.has(details["reason"]))
+    return "command-not-allowed";
   if (details["reason"] === "startup-sidecars" || wire.message === "gateway starting") return "starting";
   if (details["expectedProtocol"] !== undefined) return "incompatible"; // 2026.3.8 sends no code here
   if (wire.code === "NOT_PAIRED") return "pairing-required";

@@ -182,7 +182,9 @@ async function refusal(url: URL, response: IncomingMessage): Promise<OpenClawErr
     });
   }
   if (status === 502 || status === 503 || status === 504) {
-    return new OpenClawError("unreachable", `${url.host} is not ready to take connections (HTTP ${status})${suffix}`, { details });
+    return new OpenClawError("unreachable", `${url.host} is not ready to take connections (HTTP ${status})${suffix}`, {
+      details,
+    });
   }
   return new OpenClawError("not-a-gateway", `${url.host} answered HTTP ${status} instead of a WebSocket upgrade`, {
     hint: "check the port and the path: something else listens there",

@@ -1,6 +1,9 @@
 /** What a gateway does with input that no honest client sends: it answers, or ends the connection, and stays as small as it was. */
 import { once } from "node:events";
 import { connect as connectTcp } from "node:net";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { expect, test } from "vitest";
 import { connectParams, makeDevice, RawClient, textAt, UpgradeRefused } from "../support/raw-client.ts";
 import { sharedToken, startGateway } from "../support/world.ts";
@@ -76,17 +79,16 @@ test("a flood before hello is thrown away and not collected", async () => {
   socket.on("error", () => {}); // the gateway may hang up while we still write
   socket.write(upgradeRequest(world.gateway.port));
   await once(socket, "data");
-  const before = process.memoryUsage().arrayBuffers;
-  let peak = before;
+  const before = await keptBytes();
   const floodBytes = 24 * 1024 * 1024;
-  socket.write(frameHeader(floodBytes));
+  socket.write(frameHeader(floodBytes + 1)); // one byte will be missing: the message never ends
   const chunk = Buffer.alloc(256 * 1024, 0x78);
   for (let sent = 0; sent < floodBytes && socket.writable; sent += chunk.length) {
     if (!socket.write(chunk)) await Promise.race([once(socket, "drain"), once(socket, "close")]);
-    peak = Math.max(peak, process.memoryUsage().arrayBuffers);
   }
+  const kept = (await keptBytes()) - before;
   socket.destroy();
-  expect(peak - before).toBeLessThan(8 * 1024 * 1024);
+  expect(kept).toBeLessThan(4 * 1024 * 1024);
   await expectHealthy(world.httpUrl);
 });
 
@@ -286,7 +288,7 @@ test("a session that lost its rights is not heard while it is being closed", asy
   expect(world.gateway.devices().map(({ deviceId }) => deviceId)).toEqual([device.id]);
 });
 
-test("a consumer too slow for its answers is closed with 1008", async () => {
+test("a consumer too slow for its answers is dropped, although it never reads that it was closed", async () => {
   await using world = await startGateway();
   const operator = await world.operator();
   const { client: node, device } = await world.node();
@@ -302,9 +304,23 @@ test("a consumer too slow for its answers is closed with 1008", async () => {
     const id = textAt((await node.event("node.invoke.request", 0, fits)).payload, "id");
     await node.call("node.invoke.result", { id, nodeId: device.id, ok: true, payloadJSON });
   }
-  operator.socket.resume();
-  expect(await operator.closed).toEqual({ code: 1008, reason: "slow consumer" });
+  const connId = textAt(operator.messages.items[1]?.payload, "server", "connId");
+  await world.runtime.lines.find(({ message, fields }) => message === "disconnected" && fields["conn"] === connId);
+  expect(await (await world.operator()).call("status")).toMatchObject({ sessions: { count: 2 } });
 });
+
+/** Bytes in buffers that somebody still holds: what several collections leave, since part of each goes on in the background. */
+async function keptBytes(): Promise<number> {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  let kept = Infinity;
+  for (let rounds = 0; rounds < 10; rounds++) {
+    collect();
+    await nextTurn();
+    kept = Math.min(kept, process.memoryUsage().arrayBuffers);
+  }
+  return kept;
+}
 
 async function expectHealthy(httpUrl: string): Promise<void> {
   const response = await fetch(`${httpUrl}/health`);

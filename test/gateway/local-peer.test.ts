@@ -1,48 +1,65 @@
-/** Who counts as proven local (auth.md § 2), tried with real processes. */
+/** Operators with the shared secret are enrolled silently only when their process is proven local (auth.md §§ 2, 8). */
 import { execFile } from "node:child_process";
-import { writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { createServer } from "node:net";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
-import { startRelay } from "../support/relay.ts";
-import { sharedToken, startGateway, temporaryStore } from "../support/world.ts";
+import { createGateway } from "../../src/gateway/index.ts";
+import { proveLocal } from "../../src/gateway/local-peer.ts";
+import type { PairingPolicy } from "../../src/pairing/decide-pairing.ts";
 
-const program = fileURLToPath(new URL("../support/lone-operator.ts", import.meta.url));
+const caller = join(import.meta.dirname, "../support/local-caller.ts");
+const auth = { mode: "token", token: "right" } as const;
 
-/** How the gateway at `url` receives an operator's program that also talks to `otherPort`, if one is given. */
-async function receive(url: string, otherPort = ""): Promise<string> {
-  using directory = temporaryStore();
-  const secretFile = join(dirname(directory.path), "token");
-  writeFileSync(secretFile, sharedToken, { mode: 0o600 });
-  const { stdout } = await promisify(execFile)(process.execPath, [program, url, secretFile, otherPort]);
+async function call(url: string, mode: string): Promise<string> {
+  const { stdout } = await promisify(execFile)(process.execPath, [caller, url, "right", mode]);
   return stdout.trim();
 }
 
-test.runIf(process.platform === "linux")(
-  "a program that talks to nobody else is enrolled with the shared secret",
-  async () => {
-    await using world = await startGateway();
-    expect(await receive(world.url)).toBe("admitted");
-    expect(world.gateway.devices()).toMatchObject([
-      { approvedVia: "local", roles: ["operator"], scopes: ["operator.read"] },
-    ]);
-  },
-);
-
-test("a program that talks to somebody else too has to be approved", async () => {
-  await using world = await startGateway();
-  await using other = await startGateway();
-  expect(await receive(world.url, String(other.gateway.port))).toBe("pairing-required");
+test.each<[name: string, mode: string, pairing: Partial<PairingPolicy>, want: string]>([
+  ["a process that only talks to the gateway is enrolled", "direct", {}, "in: operator.read"],
+  ["a process that also listens may relay, and waits", "listening", {}, "out: pairing-required"],
+  ["never means never", "direct", { autoApproveOperators: "never" }, "out: pairing-required"],
+  [
+    "loopback is enough where the owner says so",
+    "listening",
+    { autoApproveOperators: "loopback" },
+    "in: operator.read",
+  ],
+])("%s", async (_name, mode, pairing, want) => {
+  await using gateway = await createGateway({ auth, pairing });
+  expect(await call(gateway.url, mode)).toBe(want);
 });
 
-test("a program that came through a relay has to be approved", async () => {
-  await using world = await startGateway();
-  await using relay = await startRelay(world.gateway.port);
-  expect(await receive(relay.url)).toBe("pairing-required");
+test("the record of a silent enrolment says that it was local", async () => {
+  await using gateway = await createGateway({ auth });
+  await call(gateway.url, "direct");
+  expect(gateway.devices()).toMatchObject([{ approvedVia: "local", roles: ["operator"] }]);
 });
 
-test("with the rule off nobody is enrolled without a person", async () => {
-  await using world = await startGateway({ pairing: { autoApproveOperators: "never" } });
-  expect(await receive(world.url)).toBe("pairing-required");
+test("a peer that no table knows is not proven", async () => {
+  const peer = {
+    address: "127.0.0.1",
+    port: 1,
+    host: undefined,
+    origin: undefined,
+    userAgent: undefined,
+    forwarded: undefined,
+  };
+  await expect(proveLocal({ ...peer, isLoopback: true, isDirect: true }, 2)).resolves.toEqual({
+    isProven: false,
+    reason: "peer-unknown",
+  });
+});
+
+test("a port in use names the process that has it", async () => {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  await expect(createGateway({ port })).rejects.toMatchObject({
+    code: "port-in-use",
+    message: expect.stringContaining(`(pid ${process.pid})`),
+  });
+  server.close();
 });

@@ -1,7 +1,13 @@
 import { generateKeyPairSync, sign, verify } from "node:crypto";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { createIdentity, deviceIdOf, formatIdentity, parseIdentity, rawPublicKey } from "../../src/identity/device-identity.ts";
+import {
+  createIdentity,
+  deviceIdOf,
+  formatIdentity,
+  parseIdentity,
+  rawPublicKey,
+} from "../../src/identity/device-identity.ts";
 import { fingerprint } from "../../src/identity/fingerprint.ts";
 import { isFailure } from "../../src/errors.ts";
 import { vectorKey } from "../fixtures/signed-vectors.ts";
@@ -9,6 +15,16 @@ import { vectorKey } from "../fixtures/signed-vectors.ts";
 const path = "/state/identity/device.json";
 const identity = createIdentity(vectorKey.seed, 1760000000000);
 const file = JSON.parse(formatIdentity(identity));
+
+/** Everything that is said about an identity file with this content; empty when there is nothing to say. */
+function complaint(content: unknown): string {
+  try {
+    parseIdentity(JSON.stringify(content), path);
+    return "";
+  } catch (error) {
+    return isFailure(error) ? `${error.message} ${error.hint} ${JSON.stringify(error.details)}` : String(error);
+  }
+}
 
 function pem(label: string, body: string): string {
   return `-----BEGIN ${label}-----\n${body}\n-----END ${label}-----\n`;
@@ -88,8 +104,15 @@ describe("a public key", () => {
   });
 
   test("whatever the text, there are 32 bytes or none", () => {
-    const text = fc.oneof(fc.string({ unit: "binary" }), fc.uint8Array({ maxLength: 64 }).map((bytes) => Buffer.from(bytes).toString("base64")));
-    fc.assert(fc.property(text, (key) => [undefined, 32].includes(rawPublicKey(key)?.length)));
+    const text = fc.oneof(
+      fc.string({ unit: "binary" }),
+      fc.uint8Array({ maxLength: 64 }).map((bytes) => Buffer.from(bytes).toString("base64")),
+    );
+    fc.assert(
+      fc.property(text, (key) => {
+        expect(rawPublicKey(key)?.length).toBeOneOf([undefined, 32]);
+      }),
+    );
   });
 
   test("has one id, whatever the form it came in", () => {
@@ -109,7 +132,11 @@ describe("the identity file", () => {
   test("comes back as it was written, and ends in a line break", () => {
     const text = formatIdentity(identity);
     const read = parseIdentity(text, path);
-    expect(read).toMatchObject({ deviceId: identity.deviceId, publicKey: identity.publicKey, createdAtMs: identity.createdAtMs });
+    expect(read).toMatchObject({
+      deviceId: identity.deviceId,
+      publicKey: identity.publicKey,
+      createdAtMs: identity.createdAtMs,
+    });
     expect(formatIdentity(read)).toBe(text);
     expect(text.endsWith("}\n")).toBe(true);
   });
@@ -122,9 +149,21 @@ describe("the identity file", () => {
     ["another version", JSON.stringify({ ...file, version: 2 }), /version is missing or of the wrong type/u],
     ["a list", "[]", /is not a device identity/u],
     ["a missing key", JSON.stringify({ ...file, privateKeyPem: undefined }), /privateKeyPem is missing/u],
-    ["a private key that is no PEM", JSON.stringify({ ...file, privateKeyPem: "x" }), /private key cannot be read as Ed25519/u],
-    ["a private key of another kind", JSON.stringify({ ...file, privateKeyPem: p256 }), /private key cannot be read as Ed25519/u],
-    ["a foreign public key", JSON.stringify({ ...file, publicKeyPem: other.publicKeyPem }), /public key does not belong/u],
+    [
+      "a private key that is no PEM",
+      JSON.stringify({ ...file, privateKeyPem: "x" }),
+      /private key cannot be read as Ed25519/u,
+    ],
+    [
+      "a private key of another kind",
+      JSON.stringify({ ...file, privateKeyPem: p256 }),
+      /private key cannot be read as Ed25519/u,
+    ],
+    [
+      "a foreign public key",
+      JSON.stringify({ ...file, publicKeyPem: other.publicKeyPem }),
+      /public key does not belong/u,
+    ],
     ["an unreadable public key", JSON.stringify({ ...file, publicKeyPem: "x" }), /public key does not belong/u],
     ["a foreign device id", JSON.stringify({ ...file, deviceId: other.deviceId }), /device id does not belong/u],
   ])("is refused by name when it is %s", (_what, text, says) => {
@@ -135,13 +174,10 @@ describe("the identity file", () => {
 
   test("never shows the private key in a complaint", () => {
     const body = vectorKey.pkcs8Body.slice(20, 40);
+    const field = fc.constantFrom("version", "deviceId", "publicKeyPem", "createdAtMs");
     fc.assert(
-      fc.property(fc.constantFrom("version", "deviceId", "publicKeyPem", "createdAtMs"), fc.jsonValue(), (field, value) => {
-        try {
-          parseIdentity(JSON.stringify({ ...file, [field]: value }), path);
-        } catch (error) {
-          expect(isFailure(error, "state-unreadable") && `${error.message} ${error.hint} ${JSON.stringify(error.details)}`).not.toContain(body);
-        }
+      fc.property(field, fc.jsonValue(), (name, value) => {
+        expect(complaint({ ...file, [name]: value })).not.toContain(body);
       }),
     );
   });

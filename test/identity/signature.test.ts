@@ -1,8 +1,16 @@
 import { sign } from "node:crypto";
-import fc from "fast-check";
+import { isDeepStrictEqual } from "node:util";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createIdentity, deviceIdOf } from "../../src/identity/device-identity.ts";
-import { type DeviceProof, type ProofExpectation, proofFailures, type ProofResult, signPayload, verifyProof } from "../../src/identity/signature.ts";
+import {
+  type DeviceProof,
+  type ProofExpectation,
+  proofFailures,
+  type ProofResult,
+  signPayload,
+  verifyProof,
+} from "../../src/identity/signature.ts";
 import { decodeFrame } from "../../src/protocol/frame.ts";
 import { readChallenge, readConnectParams } from "../../src/protocol/handshake.ts";
 import { maxClockSkewMs } from "../../src/protocol/limits.ts";
@@ -32,13 +40,19 @@ const expected: ProofExpectation = { nonce: "nonce", nowMs, maxSkewMs: maxClockS
 const valid: ProofResult = { ok: true, publicKey: identity.publicKey };
 
 describe("the published vectors", () => {
-  test.each(signedVectors)("$name: ours is the published signature, and it verifies", ({ version, fields: all, payload, signature }) => {
-    expect(sign(null, Buffer.from(payload), identity.privateKey).toString("base64url")).toBe(signature);
-    if (version === "v3") expect(signPayload(identity, all)).toBe(signature);
-    const { deviceId: id, signedAt, nonce, ...rest } = all;
-    const proof = { id, publicKey: identity.publicKey, signature, signedAt, nonce };
-    expect(verifyProof(proof, { nonce, nowMs: signedAt, maxSkewMs: 0, fields: rest })).toEqual(valid);
-  });
+  test.each(signedVectors)(
+    "$name: ours is the published signature, and it verifies",
+    ({ fields: all, payload, signature }) => {
+      expect(sign(null, Buffer.from(payload), identity.privateKey).toString("base64url")).toBe(signature);
+      const { deviceId: id, signedAt, nonce, ...rest } = all;
+      const proof = { id, publicKey: identity.publicKey, signature, signedAt, nonce };
+      expect(verifyProof(proof, { nonce, nowMs: signedAt, maxSkewMs: 0, fields: rest })).toEqual(valid);
+    },
+  );
+});
+
+test.each(signedVectors.filter(({ version }) => version === "v3"))("$name: our client signs it so", (vector) => {
+  expect(signPayload(identity, vector.fields)).toBe(vector.signature);
 });
 
 test("every recorded device proof verifies against the challenge of its connection", () => {
@@ -59,7 +73,7 @@ test("every recorded device proof verifies against the challenge of its connecti
       maxSkewMs: 0,
       fields: { ...signed, platform: client.platform, deviceFamily: client.deviceFamily },
     });
-    expect(result, at).toEqual({ ok: true, publicKey: device.publicKey });
+    expect({ at, result }).toEqual({ at, result: { ok: true, publicKey: device.publicKey } });
     proofs++;
   }
   expect(proofs).toBeGreaterThan(100);
@@ -69,13 +83,20 @@ describe("a proof", () => {
   const good = proofOf();
   const padded = vectorKey.rawPublicKey.toString("base64");
   const pem = `-----BEGIN PUBLIC KEY-----\n${vectorKey.spkiBody}\n-----END PUBLIC KEY-----\n`;
-  const v2 = sign(null, Buffer.from(signedPayload("v2", { ...fields, deviceId: identity.deviceId, signedAt: nowMs, nonce: "nonce" })), identity.privateKey);
+  const v2 = sign(
+    null,
+    Buffer.from(signedPayload("v2", { ...fields, deviceId: identity.deviceId, signedAt: nowMs, nonce: "nonce" })),
+    identity.privateKey,
+  );
 
   test.each<[what: string, proof: DeviceProof]>([
     ["as our client makes it", good],
     ["with the key in standard base64", { ...good, publicKey: padded }],
     ["with the key as PEM", { ...good, publicKey: pem }],
-    ["with the signature in standard base64", { ...good, signature: Buffer.from(good.signature, "base64url").toString("base64") }],
+    [
+      "with the signature in standard base64",
+      { ...good, signature: Buffer.from(good.signature, "base64url").toString("base64") },
+    ],
     ["over the older payload", { ...good, signature: v2.toString("base64url") }],
     ["with space around the nonce", { ...good, nonce: " nonce\n" }],
     ["119 s ago", proofOf(nowMs - 119_000)],
@@ -96,7 +117,11 @@ describe("a proof", () => {
     ["another connection's nonce", proofOf(nowMs, "other"), { code: "DEVICE_AUTH_NONCE_MISMATCH" }],
     ["another time than it signed", { ...good, signedAt: nowMs + 1 }, { code: "DEVICE_AUTH_SIGNATURE_INVALID" }],
     ["an empty signature", { ...good, signature: "" }, { code: "DEVICE_AUTH_SIGNATURE_INVALID" }],
-    ["a signature of 63 bytes", { ...good, signature: Buffer.alloc(63).toString("base64url") }, { code: "DEVICE_AUTH_SIGNATURE_INVALID" }],
+    [
+      "a signature of 63 bytes",
+      { ...good, signature: Buffer.alloc(63).toString("base64url") },
+      { code: "DEVICE_AUTH_SIGNATURE_INVALID" },
+    ],
   ])("with %s is refused for that", (_what, proof, result) => {
     expect(verifyProof(proof, expected)).toEqual({ ok: false, ...result });
   });
@@ -116,7 +141,12 @@ describe("a proof", () => {
 
   test("with several faults is refused for the first of them: id, clock, nonce, signature", () => {
     const all = { id: "x", publicKey: identity.publicKey, signature: "", signedAt: 0, nonce: "" };
-    const steps = [all, { ...all, id: good.id }, { ...all, id: good.id, signedAt: nowMs }, { ...all, id: good.id, signedAt: nowMs, nonce: "z" }];
+    const steps = [
+      all,
+      { ...all, id: good.id },
+      { ...all, id: good.id, signedAt: nowMs },
+      { ...all, id: good.id, signedAt: nowMs, nonce: "z" },
+    ];
     const codes = steps.map((proof) => verifyProof(proof, expected)).map((result) => (result.ok ? "ok" : result.code));
     expect(codes).toEqual([
       "DEVICE_AUTH_DEVICE_ID_MISMATCH",
@@ -127,13 +157,22 @@ describe("a proof", () => {
   });
 
   test("of any content gets an answer, and only the device's own is yes", () => {
-    const text = fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom(good.id, good.publicKey, good.signature, "nonce"));
-    const anyProof = fc.record({ id: text, publicKey: text, signature: text, signedAt: fc.oneof(fc.integer(), fc.constant(nowMs)), nonce: text });
+    const text = fc.oneof(
+      fc.string({ unit: "binary" }),
+      fc.constantFrom(good.id, good.publicKey, good.signature, "nonce"),
+    );
+    const anyProof = fc.record({
+      id: text,
+      publicKey: text,
+      signature: text,
+      signedAt: fc.oneof(fc.integer(), fc.constant(nowMs)),
+      nonce: text,
+    });
     fc.assert(
       fc.property(anyProof, (proof) => {
         const result = verifyProof(proof, expected);
-        if (result.ok) expect({ ...proof, nonce: proof.nonce.trim() }).toEqual(good);
-        else expect(Object.keys(proofFailures)).toContain(result.code);
+        const isOwn = isDeepStrictEqual({ ...proof, nonce: proof.nonce.trim() }, good);
+        expect(result.ok ? "ok" : result.code).toBeOneOf(isOwn ? ["ok"] : Object.keys(proofFailures));
       }),
     );
   });

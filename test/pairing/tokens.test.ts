@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { DeviceRecord } from "../../src/pairing/records.ts";
 import { approveDevice } from "../../src/pairing/requests.ts";
@@ -29,7 +29,11 @@ function issue(device: DeviceRecord, forRole: string, withSalt: string, nowMs = 
 
 describe("a token", () => {
   test("has 43 characters of base64url", () => {
-    fc.assert(fc.property(key, role, salt, (secret, forRole, one) => /^[\w-]{43}$/u.test(deriveToken(secret, "d", forRole, one))));
+    fc.assert(
+      fc.property(key, role, salt, (secret, forRole, one) => {
+        expect(deriveToken(secret, "d", forRole, one)).toMatch(/^[\w-]{43}$/u);
+      }),
+    );
   });
 
   test("is the same for the same key, device, role and salt, and another for any other", () => {
@@ -50,7 +54,13 @@ describe("issuing", () => {
     fc.assert(
       fc.property(role, salt, (forRole, one) => {
         const { device, token, record } = issue(paired, forRole, one);
-        expect(record).toEqual({ role: forRole, scopes: ["operator.read"], hash: hashSecret(token), salt: one, createdAtMs: 100 });
+        expect(record).toEqual({
+          role: forRole,
+          scopes: ["operator.read"],
+          hash: hashSecret(token),
+          salt: one,
+          createdAtMs: 100,
+        });
         expect(device).toEqual({ ...paired, tokens: { [forRole]: record } });
         expect(JSON.stringify(device)).not.toContain(token);
       }),
@@ -98,7 +108,11 @@ describe("revoking", () => {
 
   test("ends the role and the use of its token, and leaves the other role as it is", () => {
     const device = revokeToken(both, "node", 200);
-    expect(device).toEqual({ ...both, roles: ["operator"], tokens: { ...both.tokens, node: { ...both.tokens["node"], revokedAtMs: 200 } } });
+    expect(device).toEqual({
+      ...both,
+      roles: ["operator"],
+      tokens: { ...both.tokens, node: { ...both.tokens["node"], revokedAtMs: 200 } },
+    });
   });
 
   test("of the operator's takes its scopes along: an approval of less does not bring them back", () => {
@@ -130,7 +144,14 @@ describe("revoking", () => {
 
   test("is undone by a new token only, under the record's first date", () => {
     const again = issue(revokeToken(both, "operator", 200), "operator", "p", 300);
-    expect(again.record).toEqual({ role: "operator", scopes: ["operator.read"], hash: hashSecret(again.token), salt: "p", createdAtMs: 20, rotatedAtMs: 300 });
+    expect(again.record).toEqual({
+      role: "operator",
+      scopes: ["operator.read"],
+      hash: hashSecret(again.token),
+      salt: "p",
+      createdAtMs: 20,
+      rotatedAtMs: 300,
+    });
     expect(reissuableToken(gatewayKey, again.device, "operator")).toBe(again.token);
   });
 });

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { closeReason } from "../../src/protocol/close.ts";
 
@@ -29,7 +29,9 @@ test("a reason is at most 120 bytes, and the beginning of what was said", () => 
 
 test("even text that is not well-formed is sent as at most 120 bytes of valid UTF-8", () => {
   const strict = new TextDecoder("utf-8", { fatal: true });
-  const broken = fc.array(fc.integer({ min: 0, max: 0xffff }), { maxLength: 300 }).map((units) => String.fromCharCode(...units));
+  const broken = fc
+    .array(fc.integer({ min: 0, max: 0xffff }), { maxLength: 300 })
+    .map((units) => String.fromCharCode(...units));
   fc.assert(
     fc.property(broken, (reason) => {
       const bytes = Buffer.from(closeReason(reason));

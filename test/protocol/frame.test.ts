@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { isFailure } from "../../src/errors.ts";
 import { decodeFrame, encodeFrame, type FieldPolicy, type Frame, isNestedTooDeep } from "../../src/protocol/frame.ts";
@@ -39,7 +39,18 @@ const anyText = fc.oneof(
   fc.json(),
   fc
     .dictionary(
-      fc.constantFrom("type", "id", "method", "ok", "error", "event", "seq", "stateVersion", "__proto__", "constructor"),
+      fc.constantFrom(
+        "type",
+        "id",
+        "method",
+        "ok",
+        "error",
+        "event",
+        "seq",
+        "stateVersion",
+        "__proto__",
+        "constructor",
+      ),
       fc.oneof(fc.constantFrom("req", "res", "event", "", "connect"), anything),
     )
     .map((value) => JSON.stringify(value)),
@@ -123,10 +134,13 @@ describe("reading", () => {
     ["an error", '{"type":"res","id":"1","ok":false,"error":{"code":"X","message":"m","hint":"h"}}', "hint"],
     ["a state version", '{"type":"event","event":"e","stateVersion":{"presence":1,"health":1,"x":1}}', "x"],
     ["any frame, even as a prototype,", '{"type":"req","id":"1","method":"m","__proto__":{}}', "__proto__"],
-  ])("an unknown field of %s is left in place by the open policy and refused by the closed one", (_what, message, field) => {
-    expect(encodeFrame(decodeFrame(message))).toBe(message);
-    expect(complaint(message, "closed")).toBe(`invalid frame: unknown field "${field}"`);
-  });
+  ])(
+    "an unknown field of %s is left in place by the open policy and refused by the closed one",
+    (_what, message, field) => {
+      expect(encodeFrame(decodeFrame(message))).toBe(message);
+      expect(complaint(message, "closed")).toBe(`invalid frame: unknown field "${field}"`);
+    },
+  );
 
   test("a refusal tells the id where one can be read, so that it can be answered", () => {
     const failing = () => decodeFrame('{"type":"req","id":"17","extra":1}', "closed");
@@ -149,7 +163,12 @@ describe("limits", () => {
   });
 
   test("brackets inside strings are not nesting, however the quotes around them are escaped", () => {
-    const frame: Frame = { type: "req", id: "1", method: "m", params: [String.raw`\"[`, "[".repeat(1000), '"', "\\", "{".repeat(1000)] };
+    const frame: Frame = {
+      type: "req",
+      id: "1",
+      method: "m",
+      params: [String.raw`\"[`, "[".repeat(1000), '"', "\\", "{".repeat(1000)],
+    };
     expect(decodeFrame(encodeFrame(frame))).toEqual(frame);
   });
 
@@ -167,11 +186,13 @@ describe("limits", () => {
     const depthOf = (value: unknown): number =>
       typeof value === "object" && value !== null ? 1 + Math.max(0, ...Object.values(value).map(depthOf)) : 0;
     // Pairs of a deep spine and generated leaves: values on both sides of the limit.
-    const deepValue = fc.tuple(fc.integer({ min: 118, max: 130 }), fc.jsonValue({ maxDepth: 8 })).map(([levels, leaf]) => {
-      let value: unknown = leaf;
-      for (let level = 0; level < levels; level++) value = level % 2 === 0 ? [value] : { '"[{\\': value };
-      return value;
-    });
+    const deepValue = fc
+      .tuple(fc.integer({ min: 118, max: 130 }), fc.jsonValue({ maxDepth: 8 }))
+      .map(([levels, leaf]) => {
+        let value: unknown = leaf;
+        for (let level = 0; level < levels; level++) value = level % 2 === 0 ? [value] : { '"[{\\': value };
+        return value;
+      });
     fc.assert(
       fc.property(deepValue, (value) => {
         expect(isNestedTooDeep(JSON.stringify(value))).toBe(depthOf(value) > maxNesting);
@@ -181,15 +202,20 @@ describe("limits", () => {
 
   const fitting = '{"type":"req","id":"1","method":"m"}';
   const wide = '{"type":"req","id":"é€😀","method":"m"}';
-  test.each<[what: string, message: string, maxBytes: number, passes: boolean]>([
-    ["one byte below the limit", fitting, fitting.length + 1, true],
-    ["exactly at the limit", fitting, fitting.length, true],
-    ["one byte over the limit", fitting, fitting.length - 1, false],
-    ["wide characters at the limit, counted in bytes", wide, Buffer.byteLength(wide), true],
-    ["wide characters one byte over, though fewer characters", wide, Buffer.byteLength(wide) - 1, false],
-  ])("%s", (_what, message, maxBytes, passes) => {
-    const decode = () => decodeFrame(message, "open", maxBytes);
-    if (passes) expect(decode()).toEqual(JSON.parse(message));
-    else expect(decode).toThrow(expect.objectContaining({ code: "protocol", message: `invalid frame: message of more than ${maxBytes} bytes` }));
+  test.each<[what: string, message: string, maxBytes: number]>([
+    ["one byte below the limit", fitting, fitting.length + 1],
+    ["exactly at the limit", fitting, fitting.length],
+    ["of wide characters, at the limit in bytes", wide, Buffer.byteLength(wide)],
+  ])("a message %s is read", (_what, message, maxBytes) => {
+    expect(decodeFrame(message, "open", maxBytes)).toEqual(JSON.parse(message));
+  });
+
+  test.each<[what: string, message: string, maxBytes: number]>([
+    ["one byte over the limit", fitting, fitting.length - 1],
+    ["of wide characters, one byte over, though fewer characters", wide, Buffer.byteLength(wide) - 1],
+  ])("a message %s is refused", (_what, message, maxBytes) => {
+    expect(() => decodeFrame(message, "open", maxBytes)).toThrow(
+      expect.objectContaining({ code: "protocol", message: `invalid frame: message of more than ${maxBytes} bytes` }),
+    );
   });
 });

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { agreeOnProtocol, readChallenge, readConnectParams, readHelloOk } from "../../src/protocol/handshake.ts";
 import { clientIds, clientModes } from "../../src/protocol/vocabulary.ts";
@@ -41,10 +41,18 @@ describe("connect params", () => {
     ["an unknown field of client", { ...least, client: { ...client, extra: 1 } }, /^client\.extra: /u],
     ["an unknown credential", { ...least, auth: { secret: "x" } }, /^auth\.secret: /u],
     ["an empty version", { ...least, client: { ...client, version: "" } }, /^client\.version: must not be empty/u],
-    ["an empty display name, which should be left out", { ...least, client: { ...client, displayName: "" } }, /^client\.displayName: /u],
+    [
+      "an empty display name, which should be left out",
+      { ...least, client: { ...client, displayName: "" } },
+      /^client\.displayName: /u,
+    ],
     ["a device without a signature", { ...least, device: { ...device, signature: "" } }, /^device\.signature: /u],
     ["a signature time that is no integer", { ...least, device: { ...device, signedAt: 1.5 } }, /^device\.signedAt: /u],
-    ["a permission that is neither on nor off", { ...least, permissions: { camera: "yes" } }, /^permissions\.camera: /u],
+    [
+      "a permission that is neither on nor off",
+      { ...least, permissions: { camera: "yes" } },
+      /^permissions\.camera: /u,
+    ],
     ["scopes that are no list", { ...least, scopes: "operator.read" }, /^scopes: /u],
     ["a token that is no text", { ...least, auth: { token: 1 } }, /^auth\.token: /u],
   ])("%s is a problem with its path", (_what, params, says) => {
@@ -64,9 +72,15 @@ describe("connect params", () => {
 
   test("whatever comes, there is an answer, and it is short", () => {
     fc.assert(
-      fc.property(fc.oneof(fc.jsonValue(), fc.jsonValue().map((value) => ({ ...least, client: value }))), (value) => {
-        expect(problem(value).length).toBeLessThanOrEqual(500);
-      }),
+      fc.property(
+        fc.oneof(
+          fc.jsonValue(),
+          fc.jsonValue().map((value) => ({ ...least, client: value })),
+        ),
+        (value) => {
+          expect(problem(value).length).toBeLessThanOrEqual(500);
+        },
+      ),
     );
   });
 
@@ -94,9 +108,15 @@ test.each<[min: number, max: number, agreed: number | undefined]>([
 });
 
 test.each<[payload: unknown, read: unknown]>([
-  [{ nonce: "n", ts: 5 }, { nonce: "n", ts: 5 }],
+  [
+    { nonce: "n", ts: 5 },
+    { nonce: "n", ts: 5 },
+  ],
   [{ nonce: "n" }, { nonce: "n" }],
-  [{ nonce: "n", ts: 5, capabilities: ["x"] }, { nonce: "n", ts: 5 }],
+  [
+    { nonce: "n", ts: 5, capabilities: ["x"] },
+    { nonce: "n", ts: 5 },
+  ],
   [{ nonce: "" }, undefined],
   [{ ts: 5 }, undefined],
   [{ nonce: "n", ts: "5" }, undefined],
@@ -117,18 +137,29 @@ describe("hello-ok", () => {
   };
 
   test("fields of newer gateways stay in place", () => {
-    const newer = { ...hello, server: { ...hello.server, bootId: "b" }, extra: [1], auth: { role: "node", scopes: [], more: 1 } };
+    const newer = {
+      ...hello,
+      server: { ...hello.server, bootId: "b" },
+      extra: [1],
+      auth: { role: "node", scopes: [], more: 1 },
+    };
     expect(readHelloOk(newer)).toEqual({ hello: newer });
   });
 
   test("auth without role and scopes is an operator without scopes", () => {
-    expect(readHelloOk({ ...hello, auth: {} })).toEqual({ hello: { ...hello, auth: { role: "operator", scopes: [] } } });
+    expect(readHelloOk({ ...hello, auth: {} })).toEqual({
+      hello: { ...hello, auth: { role: "operator", scopes: [] } },
+    });
   });
 
   test.each<[what: string, payload: unknown, says: RegExp]>([
     ["another type", { ...hello, type: "hello" }, /^type: /u],
     ["no policy", { ...hello, policy: undefined }, /^policy: /u],
-    ["a device token that is no text", { ...hello, auth: { role: "node", scopes: [], deviceToken: 1 } }, /^auth\.deviceToken: /u],
+    [
+      "a device token that is no text",
+      { ...hello, auth: { role: "node", scopes: [], deviceToken: 1 } },
+      /^auth\.deviceToken: /u,
+    ],
     ["nothing", undefined, /Expected Object/u],
   ])("%s is a problem with its path", (_what, payload, says) => {
     const read = readHelloOk(payload);

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { normalise, type SignedFields, signedPayload, signedToken } from "../../src/protocol/signed-payload.ts";
 import { signedVectors } from "../fixtures/signed-vectors.ts";

@@ -1,9 +1,15 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type FailureCode, OpenClawError } from "../../src/errors.ts";
 import { decodeFrame, encodeFrame, type WireError } from "../../src/protocol/frame.ts";
 import { findRefusal, refusalClose, type RefusalCode, refusals } from "../../src/protocol/refusals.ts";
-import { fromWireError, invalidRequest, missingScope, toWireError, unavailable } from "../../src/protocol/wire-error.ts";
+import {
+  fromWireError,
+  invalidRequest,
+  missingScope,
+  toWireError,
+  unavailable,
+} from "../../src/protocol/wire-error.ts";
 import { recordedFrames } from "../fixtures/transcripts.ts";
 
 /** Every error that any recorded gateway sent, by what tells it apart: its details.code, else its text. */
@@ -28,13 +34,12 @@ const recorded: Readonly<Record<string, FailureCode>> = {
   "node capability surface is awaiting operator approval": "surface-approval-required",
 };
 
-const recordedErrors: readonly { readonly at: string; readonly name: string; readonly error: WireError }[] = recordedFrames.flatMap(
-  ({ at, value }) => {
+const recordedErrors: readonly { readonly at: string; readonly name: string; readonly error: WireError }[] =
+  recordedFrames.flatMap(({ at, value }) => {
     const frame = decodeFrame(JSON.stringify(value));
     if (frame.type !== "res" || frame.error === undefined) return [];
     return [{ at, name: nameOf(frame.error), error: frame.error }];
-  },
-);
+  });
 
 function nameOf({ message, details }: WireError): string {
   const hasCode = typeof details === "object" && details !== null && "code" in details;
@@ -48,8 +53,8 @@ test("the table names every recorded error, and no other", () => {
 test.each(Object.entries(recorded))("recorded: %s means %s", (name, code) => {
   for (const { at, error } of recordedErrors.filter((one) => one.name === name)) {
     const failure = fromWireError(error, "connect");
-    expect({ code: failure.code, message: failure.message }, at).toEqual({ code, message: `connect: ${error.message}` });
-    expect(failure.details, at).toMatchObject({ ...details(error), wireCode: error.code });
+    const want = { code, message: `connect: ${error.message}`, details: { ...details(error), wireCode: error.code } };
+    expect({ at, failure }).toMatchObject({ at, failure: want });
   }
 });
 
@@ -62,7 +67,11 @@ test.each<[what: string, error: WireError, code: FailureCode]>([
   ["a missing scope, older", { code: "INVALID_REQUEST", message: "missing scope: operator.admin" }, "scope-missing"],
   ["any other FORBIDDEN", { code: "FORBIDDEN", message: "no" }, "forbidden"],
   ["NOT_PAIRED without details", { code: "NOT_PAIRED", message: "pairing required" }, "pairing-required"],
-  ["startup", { code: "UNAVAILABLE", message: "x", details: { reason: "startup-sidecars" }, retryAfterMs: 500 }, "starting"],
+  [
+    "startup",
+    { code: "UNAVAILABLE", message: "x", details: { reason: "startup-sidecars" }, retryAfterMs: 500 },
+    "starting",
+  ],
   ["startup, by its text", { code: "UNAVAILABLE", message: "gateway starting" }, "starting"],
   ["a node that is away", { code: "UNAVAILABLE", message: "x", details: { code: "NOT_CONNECTED" } }, "node-offline"],
   ["a node that left meanwhile", nodeError("DISCONNECTED"), "node-offline"],
@@ -75,10 +84,18 @@ test.each<[what: string, error: WireError, code: FailureCode]>([
   ["an unknown device, 2026.3.8", { code: "INVALID_REQUEST", message: "unknown deviceId/role" }, "not-found"],
   ["a request that was superseded", invalidRequest("x", { code: "REQUEST_SUPERSEDED" }).wire, "superseded"],
   ["a request that was decided", invalidRequest("x", { code: "REQUEST_RESOLVED" }).wire, "conflict"],
-  ["a version that does not fit", { code: "INVALID_REQUEST", message: "x", details: { code: "PROTOCOL_MISMATCH" } }, "incompatible"],
+  [
+    "a version that does not fit",
+    { code: "INVALID_REQUEST", message: "x", details: { code: "PROTOCOL_MISMATCH" } },
+    "incompatible",
+  ],
   ["an unknown method", { code: "INVALID_REQUEST", message: "unknown method: x" }, "protocol"],
   ["anything else that may pass", { code: "UNAVAILABLE", message: "x" }, "failed"],
-  ["a code that is a name every object has", { code: "INVALID_REQUEST", message: "x", details: { code: "constructor" } }, "protocol"],
+  [
+    "a code that is a name every object has",
+    { code: "INVALID_REQUEST", message: "x", details: { code: "constructor" } },
+    "protocol",
+  ],
 ])("%s", (_what, error, code) => {
   expect(fromWireError(error, "doing it").code).toBe(code);
 });
@@ -92,8 +109,14 @@ function refusedCommand(reason: string): WireError {
 }
 
 test("whatever a gateway calls its error, it becomes one of our failures", () => {
-  const names = fc.oneof(fc.string(), fc.constantFrom("constructor", "__proto__", "toString", ...Object.keys(refusals)));
-  const anyDetails = fc.oneof(fc.jsonValue(), fc.record({ code: names, reason: names, nodeError: fc.jsonValue() }, { requiredKeys: [] }));
+  const names = fc.oneof(
+    fc.string(),
+    fc.constantFrom("constructor", "__proto__", "toString", ...Object.keys(refusals)),
+  );
+  const anyDetails = fc.oneof(
+    fc.jsonValue(),
+    fc.record({ code: names, reason: names, nodeError: fc.jsonValue() }, { requiredKeys: [] }),
+  );
   fc.assert(
     fc.property(names, names, anyDetails, (code, message, given) => {
       const failure = fromWireError({ code, message, details: given }, "doing it");
@@ -111,16 +134,32 @@ test("how long to wait is kept where a program finds it", () => {
 describe("towards the other side", () => {
   test("a refusal goes out as it was made", () => {
     const refusal = unavailable("not now", { code: "NOT_CONNECTED" });
-    expect(toWireError(refusal)).toEqual({ code: "UNAVAILABLE", message: "not now", details: { code: "NOT_CONNECTED" } });
+    expect(toWireError(refusal)).toEqual({
+      code: "UNAVAILABLE",
+      message: "not now",
+      details: { code: "NOT_CONNECTED" },
+    });
   });
 
   test("one of our failures keeps its code, and nothing of its cause", () => {
-    const failure = new OpenClawError("state-unwritable", "the disk is full", { cause: new Error("/secret/path"), hint: "free some" });
-    expect(toWireError(failure)).toEqual({ code: "UNAVAILABLE", message: "the disk is full", details: { code: "state-unwritable" } });
+    const failure = new OpenClawError("state-unwritable", "the disk is full", {
+      cause: new Error("/secret/path"),
+      hint: "free some",
+    });
+    expect(toWireError(failure)).toEqual({
+      code: "UNAVAILABLE",
+      message: "the disk is full",
+      details: { code: "state-unwritable" },
+    });
   });
 
   test("a bug is not described", () => {
-    const told = encodeFrame({ type: "res", id: "1", ok: false, error: toWireError(new TypeError("reading 'token' of s3cret")) });
+    const told = encodeFrame({
+      type: "res",
+      id: "1",
+      ok: false,
+      error: toWireError(new TypeError("reading 'token' of s3cret")),
+    });
     expect(told).not.toContain("s3cret");
     expect(decodeFrame(told, "closed")).toMatchObject({ error: { code: "UNAVAILABLE" } });
   });
@@ -140,7 +179,10 @@ describe("the table of refusals", () => {
     expect(refusalClose("PROTOCOL_MISMATCH")).toBe(1002);
   });
 
-  test.each(["", "auth_token_missing", "constructor", "__proto__", 7, null, undefined])("%j is no row of it", (code) => {
-    expect(findRefusal(code)).toBeUndefined();
-  });
+  test.each(["", "auth_token_missing", "constructor", "__proto__", 7, null, undefined])(
+    "%j is no row of it",
+    (code) => {
+      expect(findRefusal(code)).toBeUndefined();
+    },
+  );
 });

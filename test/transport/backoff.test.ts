@@ -1,8 +1,11 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { reconnectBackoff, retryDelay } from "../../src/transport/backoff.ts";
 
-const backoff = fc.record({ firstMs: fc.integer({ min: 1, max: 10_000 }), capMs: fc.integer({ min: 10_000, max: 600_000 }) });
+const backoff = fc.record({
+  firstMs: fc.integer({ min: 1, max: 10_000 }),
+  capMs: fc.integer({ min: 10_000, max: 600_000 }),
+});
 const chance = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
 const attempt = fc.oneof(fc.nat({ max: 40 }), fc.constantFrom(1023, 1024, Number.MAX_SAFE_INTEGER));
 

@@ -35,7 +35,12 @@ test("responses find their calls in any order", async () => {
 test("a refusal becomes the failure that it means, and names the method", async () => {
   const { calls, idOf } = startCalls();
   const result = calls.call("device.pair.approve", {}, longMs);
-  calls.settle({ type: "res", id: idOf(0), ok: false, error: { code: "INVALID_REQUEST", message: "unknown requestId" } });
+  calls.settle({
+    type: "res",
+    id: idOf(0),
+    ok: false,
+    error: { code: "INVALID_REQUEST", message: "unknown requestId" },
+  });
   await expect(result).rejects.toMatchObject({ code: "not-found", message: "device.pair.approve: unknown requestId" });
 });
 

@@ -70,6 +70,8 @@ describe("while the WebSocket library is loading", () => {
   test("the deadline is noticed", async () => {
     await using server = await startRawServer(() => {});
     holdLoading(() => once(AbortSignal.timeout(5), "abort")); // made after the dial's own of 1 ms: it comes later
-    await expect(dial({ url: `ws://127.0.0.1:${server.port}`, timeoutMs: 1 }, listener)).rejects.toMatchObject({ code: "timeout" });
+    await expect(dial({ url: `ws://127.0.0.1:${server.port}`, timeoutMs: 1 }, listener)).rejects.toMatchObject({
+      code: "timeout",
+    });
   });
 });

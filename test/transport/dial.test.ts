@@ -35,7 +35,7 @@ async function startEcho(certificate?: Certificate) {
   const upgrades: { readonly url: string | undefined; readonly headers: NodeJS.Dict<string | string[]> }[] = [];
   web.on("connection", (socket, { url, headers }) => {
     upgrades.push({ url, headers });
-    socket.on("message", (data) => socket.send(data.toString()));
+    socket.on("message", (data: Buffer) => socket.send(data.toString()));
   });
   http.listen(0, "127.0.0.1");
   await once(http, "listening");
@@ -76,9 +76,8 @@ describe("a gateway that answers", () => {
   test("gets no Authorization and no Origin when there is none to send, and no offer of compression", async () => {
     await using server = await startEcho();
     await echo({ url: `ws://127.0.0.1:${server.port}/` });
-    for (const name of ["authorization", "origin", "sec-websocket-extensions", "sec-websocket-protocol"]) {
-      expect(server.upgrades[0]?.headers[name], name).toBeUndefined();
-    }
+    const sent = Object.keys(server.upgrades[0]?.headers ?? {});
+    expect(sent.toSorted()).toEqual(["connection", "host", "sec-websocket-key", "sec-websocket-version", "upgrade"]);
   });
 
   test("is reached by name as well as by address", async () => {
@@ -144,7 +143,8 @@ describe("a port where no gateway answers", () => {
   });
 
   test("it switches protocols with the wrong digest: not a gateway", async () => {
-    const response = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: bm8=\r\n\r\n";
+    const response =
+      "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: bm8=\r\n\r\n";
     await using server = await startRawServer((socket) => whenAsked(socket, () => socket.write(response)));
     expect(await failureOf(`ws://127.0.0.1:${server.port}`)).toMatchObject({ code: "not-a-gateway" });
     await server.gone(1);
@@ -171,17 +171,37 @@ describe("an HTTP answer instead of an upgrade", () => {
   test.each<[status: string, headers: readonly string[], body: string, failure: Partial<OpenClawError>]>([
     ["200 OK", [], "<html>hello</html>", { code: "not-a-gateway", details: { status: 200 } }],
     ["400 Bad Request", [], "", { code: "not-a-gateway", details: { status: 400 } }],
-    ["401 Unauthorized", [], json("wrong token"), { code: "upgrade-refused", details: { status: 401, said: "wrong token" } }],
+    [
+      "401 Unauthorized",
+      [],
+      json("wrong token"),
+      { code: "upgrade-refused", details: { status: 401, said: "wrong token" } },
+    ],
     ["401 Unauthorized", [], "", { code: "upgrade-refused", details: { status: 401 } }],
     ["403 Forbidden", [], "no entry\nfor you", { code: "upgrade-refused", details: { status: 403, said: "no entry" } }],
     ["403 Forbidden", [], "<h1>Access denied</h1>", { code: "upgrade-refused", details: { status: 403 } }],
     ["404 Not Found", [], "Not Found", { code: "not-a-gateway", details: { status: 404, said: "Not Found" } }],
-    ["429 Too Many Requests", ["Retry-After: 17"], json("slow down"), { code: "rate-limited", details: { status: 429, said: "slow down", retryAfterMs: 17_000 } }],
+    [
+      "429 Too Many Requests",
+      ["Retry-After: 17"],
+      json("slow down"),
+      { code: "rate-limited", details: { status: 429, said: "slow down", retryAfterMs: 17_000 } },
+    ],
     ["429 Too Many Requests", [], "", { code: "rate-limited", details: { status: 429 } }],
-    ["429 Too Many Requests", ["Retry-After: Wed, 21 Oct 2026 07:28:00 GMT"], "", { code: "rate-limited", details: { status: 429 } }],
+    [
+      "429 Too Many Requests",
+      ["Retry-After: Wed, 21 Oct 2026 07:28:00 GMT"],
+      "",
+      { code: "rate-limited", details: { status: 429 } },
+    ],
     ["500 Internal Server Error", [], "", { code: "not-a-gateway", details: { status: 500 } }],
     ["502 Bad Gateway", [], "", { code: "unreachable", details: { status: 502 } }],
-    ["503 Service Unavailable", [], "Too many unauthenticated sockets", { code: "unreachable", details: { status: 503, said: "Too many unauthenticated sockets" } }],
+    [
+      "503 Service Unavailable",
+      [],
+      "Too many unauthenticated sockets",
+      { code: "unreachable", details: { status: 503, said: "Too many unauthenticated sockets" } },
+    ],
     ["504 Gateway Timeout", [], "", { code: "unreachable", details: { status: 504 } }],
   ])("%s %j %j", async (status, headers, body, { code, details }) => {
     await using server = await startRawServer(answering(http(status, headers, body)));
@@ -287,7 +307,9 @@ describe("TLS", () => {
 
   test("a server that says nothing during the TLS handshake is a timeout", async () => {
     await using server = await startRawServer(() => {});
-    expect(await failureOf(`wss://127.0.0.1:${server.port}`, { timeoutMs: shortMs })).toMatchObject({ code: "timeout" });
+    expect(await failureOf(`wss://127.0.0.1:${server.port}`, { timeoutMs: shortMs })).toMatchObject({
+      code: "timeout",
+    });
     await server.gone(1);
   });
 
@@ -303,7 +325,10 @@ describe("an abort", () => {
   /** Dials, aborts once `begun` has happened, and gives what the dial failed with. */
   async function abortAfter(url: string, begun: Promise<unknown>): Promise<unknown> {
     const stop = new AbortController();
-    const dialling = dial({ url, bearer, timeoutMs: longMs, signal: stop.signal }, { text: () => {}, closed: () => {} });
+    const dialling = dial(
+      { url, bearer, timeoutMs: longMs, signal: stop.signal },
+      { text: () => {}, closed: () => {} },
+    );
     const outcome = dialling.then((socket: FrameSocket) => `opened: ${socket.isOpen}`).catch((error: unknown) => error);
     await begun;
     stop.abort(reason);
@@ -336,7 +361,9 @@ describe("an abort", () => {
   test("while a refusal explains itself", async () => {
     const begun = Promise.withResolvers<void>();
     await using server = await startRawServer((socket) => {
-      whenAsked(socket, () => socket.write("HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\nwell, ", () => begun.resolve()));
+      whenAsked(socket, () =>
+        socket.write("HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\nwell, ", () => begun.resolve()),
+      );
     });
     expect(await abortAfter(`ws://127.0.0.1:${server.port}`, begun.promise)).toBe(reason);
     await server.gone(1);
@@ -347,7 +374,10 @@ describe("an abort", () => {
     const stop = new AbortController();
     const answer = Promise.withResolvers<string>();
     const url = `ws://127.0.0.1:${server.port}`;
-    const socket = await dial({ url, timeoutMs: longMs, signal: stop.signal }, { text: answer.resolve, closed: () => {} });
+    const socket = await dial(
+      { url, timeoutMs: longMs, signal: stop.signal },
+      { text: answer.resolve, closed: () => {} },
+    );
     stop.abort(reason);
     socket.send("still here");
     expect(await answer.promise).toBe("still here");

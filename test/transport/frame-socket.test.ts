@@ -108,7 +108,12 @@ describe("signs of life", () => {
   test("are messages of either kind, pings and pongs", async () => {
     const alive = collect<undefined>();
     await using pair = await connectPair({ alive: () => alive.add(undefined), binary: () => {} });
-    const actions = [() => pair.peer.send("x"), () => pair.peer.send(Buffer.from("x")), () => pair.peer.ping(), () => pair.peer.pong()];
+    const actions = [
+      () => pair.peer.send("x"),
+      () => pair.peer.send(Buffer.from("x")),
+      () => pair.peer.ping(),
+      () => pair.peer.pong(),
+    ];
     for (const [index, act] of actions.entries()) {
       act();
       await alive.next(index + 1);
@@ -122,7 +127,7 @@ describe("signs of life", () => {
     const pinged = once(pair.peer, "ping");
     pair.socket.ping();
     await pinged;
-    await alive.next(1);
+    expect(await alive.next(1)).toHaveLength(1);
   });
 });
 
@@ -181,7 +186,7 @@ describe("the end, made by us", () => {
   test("is the end of sending", async () => {
     await using pair = await connectPair();
     const heard = collect<string>();
-    pair.peer.on("message", (data) => heard.add(String(data)));
+    pair.peer.on("message", (data: Buffer) => heard.add(data.toString()));
     expect(pair.socket.isOpen).toBe(true);
     expect(pair.socket.send("before")).toBe(true);
     pair.socket.close(1000, "");

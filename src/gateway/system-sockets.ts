@@ -1,0 +1,73 @@
+/** The system's internet sockets and the processes that hold them, read from Linux's /proc (proc(5)). Elsewhere there is nothing to read. */
+import { readdir, readFile, readlink } from "node:fs/promises";
+
+/** One row of /proc/net/tcp and its like. */
+export interface SystemSocket {
+  readonly localPort: number;
+  readonly remotePort: number;
+  readonly remoteIsLoopback: boolean;
+  readonly isListening: boolean;
+  readonly uid: number;
+  readonly inode: string;
+}
+
+export interface SocketHolder {
+  readonly pid: number;
+  /** The inodes of all its sockets. */
+  readonly inodes: readonly string[];
+}
+
+const tables = ["tcp", "tcp6", "udp", "udp6", "raw", "raw6"];
+/** TCP_LISTEN of the kernel's net/tcp_states.h. */
+const listening = "0A";
+
+/** Every internet socket of this network namespace by inode; empty where the system does not say. */
+export async function systemSockets(): Promise<ReadonlyMap<string, SystemSocket>> {
+  const texts = await Promise.all(tables.map((table) => readFile(`/proc/net/${table}`, "utf8").catch(() => "")));
+  const rows = texts.flatMap((text) => text.split("\n").slice(1)).map(readRow);
+  return new Map(rows.filter((row) => row !== undefined).map((row) => [row.inode, row]));
+}
+
+/** The processes that hold a socket. Those that we may not look into are not among them. */
+export async function socketHolders(inode: string): Promise<readonly SocketHolder[]> {
+  const pids = (await readdir("/proc").catch(() => [])).filter((name) => /^\d+$/u.test(name));
+  const holders = await Promise.all(pids.map(async (pid) => ({ pid: Number(pid), inodes: await socketsOf(pid) })));
+  return holders.filter(({ inodes }) => inodes.includes(inode));
+}
+
+/** The process that listens on a TCP port, as `name (pid 123)`; undefined when the system does not tell. */
+export async function portHolder(port: number): Promise<{ readonly pid: number; readonly name: string } | undefined> {
+  const socket = [...(await systemSockets()).values()].find((row) => row.isListening && row.localPort === port);
+  const [holder] = socket === undefined ? [] : await socketHolders(socket.inode);
+  if (holder === undefined) return undefined;
+  const name = await readFile(`/proc/${holder.pid}/comm`, "utf8").catch(() => "");
+  return { pid: holder.pid, name: name.trim() };
+}
+
+function readRow(line: string): SystemSocket | undefined {
+  const [, local = "", remote = "", state = "", , , , uid = "", , inode = ""] = line.trim().split(/\s+/u);
+  const [, localPort = ""] = local.split(":");
+  const [remoteAddress = "", remotePort = ""] = remote.split(":");
+  if (inode === "" || remotePort === "") return undefined;
+  return {
+    localPort: Number.parseInt(localPort, 16),
+    remotePort: Number.parseInt(remotePort, 16),
+    remoteIsLoopback: isLoopbackHex(remoteAddress),
+    isListening: state === listening,
+    uid: Number(uid),
+    inode,
+  };
+}
+
+/** The kernel prints each 32-bit word in host order: 127.0.0.1 is `0100007F` here, and ends the mapped form too. */
+function isLoopbackHex(address: string): boolean {
+  if (address.length === 8) return address.endsWith("7F");
+  const isMapped = address.startsWith("0000000000000000FFFF0000") && address.endsWith("7F");
+  return isMapped || address === "00000000000000000000000001000000";
+}
+
+async function socketsOf(pid: string): Promise<readonly string[]> {
+  const names = await readdir(`/proc/${pid}/fd`).catch(() => []);
+  const links = await Promise.all(names.map((name) => readlink(`/proc/${pid}/fd/${name}`).catch(() => "")));
+  return links.flatMap((link) => /^socket:\[(\d+)\]$/u.exec(link)?.[1] ?? []);
+}

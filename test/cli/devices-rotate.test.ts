@@ -1,0 +1,137 @@
+/** devices rotate and revoke. */
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { systemRuntime } from "../../src/runtime.ts";
+import { CliHome } from "../support/run-cli.ts";
+import { impatient } from "../support/world.ts";
+import { type GatewayHome, type NodeHome, startGatewayHome } from "./world.ts";
+
+let home: GatewayHome;
+let node: NodeHome;
+let deviceId: string;
+beforeAll(async () => {
+  home = await startGatewayHome();
+  node = await home.node("kitchen");
+  deviceId = String((await node.running.event("ready"))["deviceId"]);
+});
+afterAll(() => home[Symbol.asyncDispose]());
+
+test.each(["kitchen --role node", "--device kitchen", "--device ID --role node", "PREFIX", "kitchen --device kitchen"])(
+  "rotate %s: the session ends, and the node comes back by itself",
+  async (words) => {
+    const from = node.running.events.items.length;
+    const line = `devices rotate ${words.replace("ID", deviceId).replace("PREFIX", deviceId.slice(0, 8))} --json`;
+    const { code, json, stdout } = await home.ask(line);
+    expect({ code, json }).toMatchObject({
+      code: 0,
+      json: { ok: true, deviceId, role: "node", scopes: [], rotatedAtMs: expect.any(Number) },
+    });
+    expect(stdout).not.toContain('"token"');
+    await node.running.event("disconnected", from);
+    await node.running.event("ready", from);
+  },
+);
+
+test("people read which token was rotated", async () => {
+  const from = node.running.events.items.length;
+  const { stdout } = await home.ask("devices rotate kitchen");
+  expect(stdout).toBe(`Rotated the node token of ${deviceId}; sessions with the old one are closed\n`);
+  await node.running.event("ready", from);
+});
+
+test("--out for another device's token: it is said that the gateway keeps it, and no file is written", async () => {
+  const from = node.running.events.items.length;
+  const path = home.path("token-of-kitchen");
+  const { code, stderr } = await home.ask(`devices rotate kitchen --out ${path}`);
+  expect(code).toBe(0);
+  expect(stderr).toContain(`so ${path} was not written`);
+  expect(existsSync(path)).toBe(false);
+  await node.running.event("ready", from);
+});
+
+test("a device with two roles has to be told apart by --role", async () => {
+  const device = await home.pair({ displayName: "both" });
+  await home.pair({ device, displayName: "both", role: "operator", clientId: "cli", mode: "cli", scopes: ["operator.read"] });
+  expect(await home.ask("devices rotate both --json")).toMatchObject({
+    code: 2,
+    json: { error: { code: "usage", hint: expect.stringContaining("--role") } },
+  });
+  expect(await home.ask("devices rotate both --role operator --json")).toMatchObject({ code: 0, json: { role: "operator", scopes: ["operator.read"] } });
+});
+
+test("--scope keeps the new token within what is approved, and --no-scopes empties it", async () => {
+  const scopes = ["operator.read", "operator.write"];
+  const cli = { role: "operator", clientId: "cli", mode: "cli", scopes };
+  await home.pair({ displayName: "narrow", ...cli });
+  expect(await home.ask("devices rotate narrow --scope operator.read --json")).toMatchObject({ code: 0, json: { scopes: ["operator.read"] } });
+  expect(await home.ask("devices rotate narrow --no-scopes --json")).toMatchObject({ code: 0, json: { scopes: [] } });
+  expect(await home.ask("devices rotate narrow --scope operator.admin --json")).toMatchObject({
+    json: { ok: false, error: { details: { code: "SCOPES_NOT_APPROVED", approvedScopes: scopes } } },
+  });
+});
+
+test("--all rotates every token of a role", async () => {
+  const from = node.running.events.items.length;
+  const { code, json } = await home.ask("devices rotate --all --role node --json");
+  expect({ code, json }).toMatchObject({ code: 0, json: { ok: true, rotated: expect.arrayContaining([expect.objectContaining({ deviceId, role: "node" })]) } });
+  await node.running.event("ready", from);
+});
+
+test("a device that is not there", async () => {
+  expect(await home.ask("devices rotate nobody --json")).toMatchObject({ code: 9, json: { error: { code: "not-found" } } });
+});
+
+test("--self stores the new token, proves it, and writes it to --out when told to", async () => {
+  using laptop = new CliHome();
+  const target = `--port ${home.port} --json`;
+  const env = { OPENCLAW_GATEWAY_TOKEN: home.token };
+  const asked = laptop.run(`pair request --wait ${target}`, { env, runtime: impatient(systemRuntime) });
+  await approveWhenAsked(laptop);
+  expect(await asked).toMatchObject({ code: 0, json: { paired: true } });
+  const before = storedToken(laptop);
+  const out = laptop.path("new-token");
+  const { code, json, stdout } = await laptop.run(`devices rotate --self --out ${out} ${target}`);
+  expect({ code, json }).toMatchObject({ code: 0, json: { ok: true, role: "operator", scopes: ["operator.pairing"], delivered: true } });
+  const after = storedToken(laptop);
+  expect(after).not.toBe(before);
+  expect(readFileSync(out, "utf8")).toBe(`${after}\n`);
+  expect(statSync(out).mode & 0o777).toBe(0o600);
+  expect(stdout).not.toContain(after);
+  expect(await laptop.run(`call health ${target}`)).toMatchObject({ code: 0 });
+});
+
+test("--self without a token of that gateway says how to get one", async () => {
+  using laptop = new CliHome();
+  expect(await laptop.run(`devices rotate --self --port ${home.port} --json`)).toMatchObject({
+    code: 4,
+    json: { error: { code: "credential-missing", fix: "openclaw pair request --role operator" } },
+  });
+});
+
+test("a revoked role ends the node that has it, with its own exit code", async () => {
+  await using gateway = await startGatewayHome();
+  const revoked = await gateway.node("doomed");
+  const { code, json } = await gateway.ask("devices revoke doomed --role node --json");
+  expect({ code, json }).toMatchObject({ code: 0, json: { ok: true, role: "node", revokedAtMs: expect.any(Number) } });
+  const { code: nodeCode } = await revoked.running.ended;
+  expect(nodeCode).toBe(4);
+  expect(await gateway.ask("devices revoke nobody --json")).toMatchObject({ code: 9 });
+});
+
+function storedToken(machine: CliHome): string {
+  const file = readFileSync(machine.path(".openclaw/toolkit/identity/device-tokens.json"), "utf8");
+  return /"token": "([^"]+)"/u.exec(file)?.[1] ?? "";
+}
+
+/** Approves this machine's request as soon as it is there. */
+async function approveWhenAsked(machine: CliHome): Promise<void> {
+  for (;;) {
+    const shown = await machine.run("identity show --json");
+    const { code } = await home.ask(`devices approve ${deviceOf(shown.json)}`);
+    if (code === 0) return;
+  }
+}
+
+function deviceOf(json: unknown): string {
+  return typeof json === "object" && json !== null && "deviceId" in json ? String(json.deviceId) : "none-yet";
+}
