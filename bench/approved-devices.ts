@@ -1,6 +1,7 @@
 /** A store with devices that were approved before: what a gateway finds when it starts, and what the devices remember. */
 import { randomBytes } from "node:crypto";
-import { Enrolment } from "../src/gateway/enrolment.ts";
+import { DeviceTokens } from "../src/gateway/device-tokens.ts";
+import { Devices } from "../src/gateway/devices.ts";
 import { policyOf } from "../src/gateway/options.ts";
 import { Sessions } from "../src/gateway/sessions.ts";
 import { Tables } from "../src/gateway/tables.ts";
@@ -36,15 +37,18 @@ export async function approveDevices(path: string, count: number): Promise<reado
 
 export interface Book extends AsyncDisposable {
   readonly tables: Tables;
-  readonly enrolment: Enrolment;
+  readonly devices: Devices;
+  readonly tokens: DeviceTokens;
 }
 
 /** The gateway's memory on the store at `path`, without a gateway around it. */
 export async function openBook(path: string): Promise<Book> {
   const runtime = systemRuntime;
   const tables = await Tables.open(await openSqliteStore(path), runtime);
-  const enrolment = new Enrolment({ tables, sessions: new Sessions(runtime), runtime, ...policyOf({}), tokenKey });
-  return { tables, enrolment, [Symbol.asyncDispose]: () => tables.close() };
+  const base = { tables, sessions: new Sessions(runtime), runtime };
+  const tokens = new DeviceTokens({ ...base, tokenKey });
+  const devices = new Devices({ ...base, tokens, limits: policyOf({}).limits });
+  return { tables, devices, tokens, [Symbol.asyncDispose]: () => tables.close() };
 }
 
 /** What a device asks for when it wants to be let in as this role. */

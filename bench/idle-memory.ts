@@ -32,7 +32,7 @@ export async function compareIdleMemory(gateway: Server, bare: Server, devices: 
 }
 
 async function weigh(server: Server, devices: readonly ApprovedDevice[]): Promise<Weight> {
-  const before = await server.usage();
+  const before = await server.memory();
   const waiting = devices.values();
   const clients = (
     await Promise.all(
@@ -43,7 +43,7 @@ async function weigh(server: Server, devices: readonly ApprovedDevice[]): Promis
       }),
     )
   ).flat();
-  const after = await server.usage();
+  const after = await server.memory();
   await Promise.all(clients.map((client) => client.close()));
   return {
     heapBytes: (after.heapBytes - before.heapBytes) / clients.length,

@@ -1,54 +1,63 @@
 /** Servers in processes of their own, so that they have a core to themselves and a memory that can be weighed. */
-import { fork } from "node:child_process";
+import { fork, type Serializable } from "node:child_process";
 import { once } from "node:events";
 import * as v from "valibot";
 
-const usage = v.object({ cpuMs: v.number(), heapBytes: v.number(), residentBytes: v.number() });
+const memory = v.object({ heapBytes: v.number(), residentBytes: v.number() });
 
-/** What a server has used up: CPU time since its start, and memory after a garbage collection. */
-export type Usage = v.InferOutput<typeof usage>;
+/** What a process holds: its JavaScript heap with what hangs on it outside, and everything, as the system counts it. */
+export type Memory = v.InferOutput<typeof memory>;
 
 export interface ServerProcess<Ready> extends AsyncDisposable {
   /** What the server said when it was listening. */
   readonly ready: Ready;
-  usage(): Promise<Usage>;
+  /** CPU time since the start, in milliseconds. */
+  cpuMs(): Promise<number>;
+  /** Memory after a garbage collection. */
+  memory(): Promise<Memory>;
 }
 
 /** Starts a server module of this directory, hands it `task`, and waits until it says that it is ready. */
 export async function startServer<Ready>(
   module: string,
-  task: unknown,
+  task: Serializable,
   readReady: (message: unknown) => Ready,
 ): Promise<ServerProcess<Ready>> {
-  const child = fork(module, { execArgv: ["--expose-gc"] });
+  const child = fork(module, { execArgv: ["--expose-gc", ...(process.env.PROF ? ["--cpu-prof", "--cpu-prof-dir=/tmp/prof"] : [])] });
   const gone = once(child, "exit");
-  const answerTo = async (message: unknown): Promise<unknown> => {
+  const answerTo = async (message: Serializable): Promise<unknown> => {
     const answered = once(child, "message");
-    child.send(message as object); // plain data of ours
+    child.send(message);
     const [answer] = await Promise.race([answered, gone.then(([code]) => Promise.reject(new Error(`${module} ended with ${code}`)))]);
     return answer;
   };
   return {
     ready: readReady(await answerTo(task)),
-    usage: async () => v.parse(usage, await answerTo({ ask: "usage" })),
+    cpuMs: async () => v.parse(v.number(), await answerTo("cpu")),
+    memory: async () => v.parse(memory, await answerTo("memory")),
     async [Symbol.asyncDispose]() {
-      child.kill();
+      child.disconnect();
       await gone;
     },
   };
 }
 
-/** The server's end: the first message is its task, `start` answers it, and every later one asks for its usage. */
+/** The server's end: the first message is its task, `start` answers it, and every later one asks for CPU time or memory. */
 export function serve(start: (task: unknown) => Promise<unknown>): void {
+  process.once("disconnect", () => process.exit()); // nobody is left to measure
   process.once("message", async (task) => {
     process.send?.(await start(task));
-    process.on("message", () => process.send?.(usageNow()));
+    process.on("message", (asked) => process.send?.(asked === "cpu" ? cpuMs() : memoryNow()));
   });
 }
 
-function usageNow(): Usage {
-  globalThis.gc?.();
+function cpuMs(): number {
   const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
+function memoryNow(): Memory {
+  globalThis.gc?.();
   const { heapUsed, external, rss } = process.memoryUsage();
-  return { cpuMs: (user + system) / 1000, heapBytes: heapUsed + external, residentBytes: rss };
+  return { heapBytes: heapUsed + external, residentBytes: rss };
 }

@@ -40,15 +40,15 @@ export async function measureStore(): Promise<readonly Row[]> {
 
 const by = { connId: "bench", address: "127.0.0.1" };
 
-async function timeChanges({ enrolment }: Book, devices: readonly RawDevice[]): Promise<Timings> {
+async function timeChanges({ devices, tokens }: Book, known: readonly RawDevice[]): Promise<Timings> {
   const rotateMs: number[] = [];
   const approveMs: number[] = [];
   for (let change = 0; change < changesPerRound; change++) {
-    const device = devices[change % devices.length];
+    const device = known[change % known.length];
     if (device === undefined) throw new Error("no devices to change");
-    rotateMs.push(await timed(() => enrolment.rotateToken(device.id, "node", undefined, by)));
-    const request = await enrolment.requestDevice(askFor(device, "operator"));
-    approveMs.push(await timed(() => enrolment.approveDevice(request?.requestId ?? "", "owner", by, () => {})));
+    rotateMs.push(await timed(() => tokens.rotate(device.id, "node", undefined, by)));
+    const request = await devices.request(askFor(device, "operator"));
+    approveMs.push(await timed(() => devices.approve(request?.requestId ?? "", "owner", by, () => {})));
   }
   return { rotateMs: median(rotateMs), approveMs: median(approveMs) };
 }

@@ -1,5 +1,5 @@
 /** Secrets that cannot be printed by accident, and the two things one may do with them: compare and digest. */
-import { createHash, timingSafeEqual } from "node:crypto";
+import { hash, timingSafeEqual } from "node:crypto";
 import { inspect } from "node:util";
 
 /** A string that shows as `[secret]` wherever it is printed, logged or serialised. */
@@ -40,12 +40,10 @@ export function digest(value: string): string {
 
 /** Hex SHA-256 of `value`: how a high-entropy token is kept at rest. */
 export function hashSecret(value: string): string {
-  return createHash("sha256").update(value, "utf8").digest("hex");
+  return hash("sha256", value, "hex");
 }
 
 /** Compares in constant time, whatever the lengths: both sides are hashed first. */
 export function sameSecret(a: string, b: string): boolean {
-  const left = createHash("sha256").update(a, "utf8").digest();
-  const right = createHash("sha256").update(b, "utf8").digest();
-  return timingSafeEqual(left, right);
+  return timingSafeEqual(hash("sha256", a, "buffer"), hash("sha256", b, "buffer"));
 }

@@ -6,18 +6,21 @@ import { listenForSignals } from "./signals.ts";
 /** Runs this process's command line and sets its exit code. */
 export async function main(): Promise<void> {
   const argv = process.argv.slice(2);
-  // A closed pipe (`openclaw … | head`) is the reader's decision and no failure of ours.
+  const signals = listenForSignals(process);
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "EPIPE") process.exit(process.exitCode ?? 0);
+      // A closed pipe (`openclaw … | head`) is the reader's decision and no failure of ours; a full disk is one.
+      if (error.code === "EPIPE") return signals.interrupt("SIGPIPE");
+      if (process.exitCode === undefined) process.stderr.write(`openclaw: cannot write the output (${error.code})\n`);
+      process.exitCode = 1;
     });
   }
-  const signals = listenForSignals(process);
-  process.exitCode = await runCli(argv, {
+  const exitCode = await runCli(argv, {
     env: process.env,
     streams: { stdin: process.stdin, stdout: process.stdout, stderr: process.stderr },
     signal: signals.signal,
   });
+  process.exitCode ||= exitCode;
   signals.stop();
 }
 

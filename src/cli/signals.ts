@@ -1,35 +1,47 @@
-/** SIGINT and SIGTERM as one AbortSignal; a second SIGINT does not ask again. */
+/** SIGINT, SIGTERM and readers that went away as one AbortSignal; a second SIGINT does not ask again. */
+
+export type InterruptingSignal = keyof typeof exitCodes;
 
 /** The reason of an abort by a signal, with the exit code that shells expect of it. */
 export class Interruption extends Error {
   readonly exitCode: number;
 
-  constructor(signal: "SIGINT" | "SIGTERM" | "SIGHUP") {
+  constructor(signal: InterruptingSignal) {
     super(`stopped by ${signal}`);
     this.name = "Interruption";
     this.exitCode = exitCodes[signal];
   }
 }
 
-const exitCodes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+/** 128 and the signal's number, as shells have it; that nobody reads on is no failure. */
+const exitCodes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGPIPE: 0 } as const;
 
 /** Everything ends within this time after the first signal. */
 const graceMs = 2000;
 
-export function listenForSignals(from: NodeJS.Process): { readonly signal: AbortSignal; stop(): void } {
+export interface Signals {
+  readonly signal: AbortSignal;
+  /** As if the signal had come. */
+  interrupt(signal: InterruptingSignal): void;
+  /** Stops listening. */
+  stop(): void;
+}
+
+export function listenForSignals(from: NodeJS.Process): Signals {
   const controller = new AbortController();
-  const heard = (signal: "SIGINT" | "SIGTERM" | "SIGHUP") => {
+  const interrupt = (signal: InterruptingSignal) => {
     if (controller.signal.aborted && signal === "SIGINT") from.exit(exitCodes[signal]);
     if (controller.signal.aborted) return;
     controller.abort(new Interruption(signal));
     setTimeout(() => from.exit(from.exitCode ?? exitCodes[signal]), graceMs).unref();
   };
   const names = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-  for (const name of names) from.on(name, heard);
+  for (const name of names) from.on(name, interrupt);
   return {
     signal: controller.signal,
+    interrupt,
     stop() {
-      for (const name of names) from.off(name, heard);
+      for (const name of names) from.off(name, interrupt);
     },
   };
 }

@@ -13,14 +13,13 @@ import type { FrameSocket } from "../transport/frame-socket.ts";
 import type { CloseInfo } from "../transport/frame-socket.ts";
 import type { OpenSocket } from "../transport/accept.ts";
 import type { Dispatcher } from "./dispatch.ts";
-import { admit, type Admission, type Gatehouse } from "./handshake.ts";
-import { helloFor } from "./hello.ts";
+import { admit, type Admission } from "./handshake.ts";
+import { helloFor, type HelloHouse } from "./hello.ts";
 import type { Invokes } from "./invokes.ts";
 import type { ConnectionDecision } from "./options.ts";
 import type { Peer } from "./peer.ts";
 import type { ConnectRefusal } from "./refusal.ts";
 import { Session, type SessionFacts } from "./session.ts";
-import type { Sessions } from "./sessions.ts";
 
 /** Frames a client may send behind its connect without waiting for hello-ok. */
 const maxEarlyFrames = 15;
@@ -28,11 +27,9 @@ const maxEarlyFrames = 15;
 /** Calls of methods that the role may never call, before the session ends. */
 const maxUnauthorizedCalls = 10;
 
-export interface ConnectionHouse extends Gatehouse {
-  readonly sessions: Sessions;
+export interface ConnectionHouse extends HelloHouse {
   readonly invokes: Invokes;
   readonly dispatcher: Dispatcher;
-  readonly startedAtMs: number;
   readonly onDecision: (decision: ConnectionDecision) => void;
   /** Called once a session is in, and once when it is gone. */
   readonly onSeen: (session: Session, reason: "connect" | "disconnect") => void;
@@ -73,7 +70,7 @@ export class Connection {
       closed: (info) => this.#ended(info),
     });
     const cancelDeadline = runtime.after(policy.limits.handshakeDeadlineMs, () =>
-      this.#socket.close(closeCodes.normal, ""),
+      this.abandon(closeCodes.normal, "", "no connect within the handshake deadline"),
     );
     this.#endHandshake = () => {
       cancelDeadline();
@@ -104,6 +101,16 @@ export class Connection {
     this.#socket.ping();
   }
 
+  /** Gives up on a handshake that cannot come to a decision any more; the close frame says `reason`, the log `why`. */
+  abandon(code: number, reason: string, why = reason): void {
+    if (this.#state === "closed" || this.#state === "open") return;
+    const error = { code: "INVALID_REQUEST", message: why };
+    this.#report({ ok: false, refusal: { error, closeCode: code, closeReason: reason } });
+    this.#endHandshake();
+    this.#state = "closed";
+    this.#socket.close(code, reason);
+  }
+
   #hear(text: string): void {
     // Behind our close frame nothing is heard: a session that lost its rights must not use the moments until it is gone.
     if (!this.#socket.isOpen) return undefined;
@@ -111,8 +118,7 @@ export class Connection {
       case "waiting":
         return this.#hearFirst(text);
       case "deciding":
-        if (this.#early.push(text) > maxEarlyFrames)
-          this.#socket.close(closeCodes.policy, "too many frames before hello-ok");
+        if (this.#early.push(text) > maxEarlyFrames) this.abandon(closeCodes.policy, "too many frames before hello-ok");
         return undefined;
       case "open":
         return this.#hearRequest(text);
@@ -148,7 +154,9 @@ export class Connection {
       );
       return undefined;
     } catch (error) {
-      if (isFailure(error) && error.details?.["notJson"] === true) return this.#socket.close(closeCodes.normal, "");
+      if (isFailure(error) && error.details?.["notJson"] === true) {
+        return this.abandon(closeCodes.normal, "", "the first message is not JSON");
+      }
       return this.#refuse(idOf(error) ?? id, { ok: false, refusal: invalidFrame(error) });
     }
   }
@@ -173,11 +181,12 @@ export class Connection {
   }
 
   async #decided(id: string, admission: Admission): Promise<void> {
+    if (this.#state !== "deciding") return; // the handshake was given up meanwhile
     if (!admission.ok) return (this.#refuse(id, admission), undefined);
     try {
       const session = new Session(admission.facts, this.#socket);
       const hello = await helloFor(this.#house, admission);
-      if (!this.#socket.isOpen) return;
+      if (!this.#socket.isOpen || this.#isClosed()) return;
       this.#assertStillEnrolled(admission.facts);
       this.#report(admission);
       this.#endHandshake();
@@ -192,9 +201,13 @@ export class Connection {
     }
   }
 
+  #isClosed(): boolean {
+    return this.#state === "closed";
+  }
+
   /** The device may have been removed while its hello was made, before there was a session that could be closed. */
   #assertStillEnrolled({ deviceId, role }: SessionFacts): void {
-    if (deviceId === undefined || this.#house.enrolment.isStillEnrolled(deviceId, role)) return;
+    if (deviceId === undefined || this.#house.devices.isStillEnrolled(deviceId, role)) return;
     throw unavailable("the device's rights changed while it connected; connect again");
   }
 

@@ -14,7 +14,9 @@ import type { RefusalCode } from "../protocol/refusals.ts";
 import { signedToken } from "../protocol/signed-payload.ts";
 import { isRole, protocolRange, type Role } from "../protocol/vocabulary.ts";
 import type { Runtime } from "../runtime.ts";
-import type { Decider, Enrolment } from "./enrolment.ts";
+import type { Decider } from "./change-parts.ts";
+import type { Devices } from "./devices.ts";
+import type { Surfaces } from "./surfaces.ts";
 import { proveLocal } from "./local-peer.ts";
 import type { GatewayPolicy } from "./options.ts";
 import { isAllowedOrigin, type Peer } from "./peer.ts";
@@ -26,7 +28,8 @@ import type { Tables } from "./tables.ts";
 export interface Gatehouse {
   readonly policy: GatewayPolicy;
   readonly tables: Tables;
-  readonly enrolment: Enrolment;
+  readonly devices: Devices;
+  readonly surfaces: Surfaces;
   readonly runtime: Runtime;
   /** The port that this gateway listens on. */
   readonly ownPort: () => number;
@@ -98,10 +101,10 @@ async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated): 
       return { ok: false, refusal: await pend(house, arrival, known, decision.reason), auth };
     case "enrol": {
       const ask = askOf(arrival, role, publicKey ?? "", decision.reason, known.device);
-      const device = await house.enrolment.enrolDevice(ask, decision.via, by);
+      const device = await house.devices.enrol(ask, decision.via, by);
       return {
         ok: true,
-        facts: factsOf(house, arrival, known, params.scopes ?? []),
+        facts: factsOf(house, arrival, { ...known, device }, params.scopes ?? []),
         device,
         removedScopes: undefined,
         auth,
@@ -110,8 +113,10 @@ async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated): 
     case "admit": {
       const removedScopes =
         decision.removed === undefined ? undefined : { scopes: decision.removed, why: decision.why ?? "" };
-      const facts = factsOf(house, arrival, known, decision.scopes);
-      return { ok: true, facts, device: known.device, removedScopes, auth };
+      // The gateway's own callers get in without the role; no token is issued for one that nobody approved.
+      const device = known.device?.roles.includes(role) === true ? known.device : undefined;
+      const facts = factsOf(house, arrival, { ...known, device }, decision.scopes);
+      return { ok: true, facts, device, removedScopes, auth };
     }
   }
 }
@@ -122,7 +127,7 @@ async function decideEnrolment(house: Gatehouse, arrival: Arrival, known: Authen
   const decide = (isProvenLocal: boolean) =>
     decidePairing(pairing, { ...applicantOf(arrival, known), isProvenLocal }, known.device);
   const decision = decide(false);
-  if (decision.ok !== "pend" || !arrival.peer.isDirect || decide(true).ok === "pend") return decision;
+  if (decision.ok === "enrol" || !arrival.peer.isDirect || decide(true).ok !== "enrol") return decision;
   return decide((await proveLocal(arrival.peer, house.ownPort())).isProven);
 }
 
@@ -133,7 +138,7 @@ async function pend(
   reason: PairingReason,
 ): Promise<ConnectRefusal> {
   const ask = askOf(arrival, role, publicKey ?? "", reason, device);
-  const request = await house.enrolment.requestDevice(ask);
+  const request = await house.devices.request(ask);
   if (request === undefined) return refuseForNow;
   const { resolution } = request;
   return refusePairing({
@@ -251,7 +256,7 @@ function askOf(
 function factsOf(
   house: Gatehouse,
   { connId, params, peer }: Arrival,
-  { role, protocol, auth, publicKey }: Authenticated,
+  { role, protocol, auth, device }: Authenticated,
   scopes: readonly string[],
 ): SessionFacts {
   const { client } = params;
@@ -264,7 +269,7 @@ function factsOf(
     connId,
     role,
     scopes,
-    deviceId: publicKey === undefined ? undefined : params.device?.id,
+    deviceId: device?.deviceId,
     authenticatedBy: auth.by,
     clientId: client.id,
     clientMode: client.mode,
@@ -276,7 +281,7 @@ function factsOf(
     instanceId: client.instanceId,
     pathEnv: params.pathEnv,
     protocol,
-    declared: role === "node" ? house.enrolment.cutToPolicy(declared, client.platform) : undefined,
+    declared: role === "node" ? house.surfaces.cutToPolicy(declared, client.platform) : undefined,
     peer,
     connectedAtMs: house.runtime.now(),
   };

@@ -5,14 +5,21 @@ import { capabilities, eventNames, methods } from "../protocol/methods.ts";
 import { effectiveCommands } from "../pairing/command-policy.ts";
 import { optional } from "../pairing/requests.ts";
 import { version } from "../version.ts";
-import type { ConnectionHouse } from "./connection.ts";
-import type { Admission } from "./handshake.ts";
+import type { DeviceTokens } from "./device-tokens.ts";
+import type { Admission, Gatehouse } from "./handshake.ts";
+import type { Sessions } from "./sessions.ts";
+
+export interface HelloHouse extends Gatehouse {
+  readonly sessions: Sessions;
+  readonly tokens: DeviceTokens;
+  readonly startedAtMs: number;
+}
 
 type Admitted = Admission & { readonly ok: true };
 
 const features = { methods: Object.keys(methods), events: eventNames, capabilities };
 
-export async function helloFor(house: ConnectionHouse, admission: Admitted): Promise<HelloOk> {
+export async function helloFor(house: HelloHouse, admission: Admitted): Promise<HelloOk> {
   const { facts } = admission;
   const { sessions, policy, runtime, startedAtMs } = house;
   return {
@@ -32,8 +39,8 @@ export async function helloFor(house: ConnectionHouse, admission: Admitted): Pro
   };
 }
 
-async function authOf(house: ConnectionHouse, { facts, device, removedScopes }: Admitted): Promise<HelloAuth> {
-  const issued = device === undefined ? undefined : await house.enrolment.tokenFor(device, facts.role);
+async function authOf(house: HelloHouse, { facts, device, removedScopes }: Admitted): Promise<HelloAuth> {
+  const issued = device === undefined ? undefined : await house.tokens.tokenFor(device, facts.role);
   return {
     role: facts.role,
     scopes: facts.scopes,
@@ -47,11 +54,11 @@ async function authOf(house: ConnectionHouse, { facts, device, removedScopes }: 
 
 /** Where a node's command list stands; a wider one than approved becomes a request of its own. */
 async function surfaceState(
-  house: ConnectionHouse,
+  house: HelloHouse,
   { facts, device }: Admitted,
 ): Promise<Readonly<Record<string, unknown>>> {
   if (device === undefined || facts.declared === undefined) return {};
-  const request = await house.enrolment.requestSurface(device, {
+  const request = await house.surfaces.request(device, {
     nodeId: device.deviceId,
     clientId: facts.clientId,
     clientMode: facts.clientMode,

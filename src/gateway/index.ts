@@ -15,7 +15,9 @@ import { openSqliteStore } from "../store/sqlite-store.ts";
 import { Acceptor, limitBytes } from "../transport/accept.ts";
 import { Connection, type ConnectionHouse } from "./connection.ts";
 import { Dispatcher } from "./dispatch.ts";
-import { type Decider, Enrolment } from "./enrolment.ts";
+import type { Decider } from "./change-parts.ts";
+import { DeviceTokens } from "./device-tokens.ts";
+import { Devices } from "./devices.ts";
 import { answerHttp } from "./http.ts";
 import { Invokes } from "./invokes.ts";
 import { createMethods } from "./methods/index.ts";
@@ -23,6 +25,7 @@ import { type GatewayOptions, type GatewayPolicy, policyOf } from "./options.ts"
 import { type Peer, readPeer } from "./peer.ts";
 import { LastSeen } from "./last-seen.ts";
 import { Sessions } from "./sessions.ts";
+import { Surfaces } from "./surfaces.ts";
 import { deviceSummary, pendingSummary, surfaceSummary } from "./summaries.ts";
 import { portHolder } from "./system-sockets.ts";
 import { Tables } from "./tables.ts";
@@ -81,7 +84,8 @@ class RunningGateway implements Gateway {
   readonly #policy: GatewayPolicy;
   readonly #runtime: Runtime;
   readonly #tables: Tables;
-  readonly #enrolment: Enrolment;
+  readonly #devices: Devices;
+  readonly #surfaces: Surfaces;
   readonly #sessions: Sessions;
   readonly #server: Server;
   readonly #acceptor = new Acceptor();
@@ -107,11 +111,16 @@ class RunningGateway implements Gateway {
     this.#sessions = new Sessions(runtime);
     const invokes = new Invokes(runtime);
     const tokenKey = options.tokenKey ?? runtime.random(32);
-    this.#enrolment = new Enrolment({ tables, sessions: this.#sessions, runtime, limits, commands, tokenKey });
-    this.#lastSeen = new LastSeen(this.#enrolment, runtime);
+    const base = { tables, sessions: this.#sessions, runtime };
+    const tokens = new DeviceTokens({ ...base, tokenKey });
+    this.#devices = new Devices({ ...base, tokens, limits });
+    this.#surfaces = new Surfaces({ ...base, commands });
+    this.#lastSeen = new LastSeen(this.#devices, runtime);
     const shared = {
       tables,
-      enrolment: this.#enrolment,
+      devices: this.#devices,
+      surfaces: this.#surfaces,
+      tokens,
       sessions: this.#sessions,
       invokes,
       policy,
@@ -166,8 +175,8 @@ class RunningGateway implements Gateway {
   pending(): ReturnType<Gateway["pending"]> {
     const nowMs = this.#runtime.now();
     return {
-      devices: this.#enrolment.openDeviceRequests(nowMs).map(pendingSummary),
-      surfaces: this.#enrolment.openSurfaceRequests().map(surfaceSummary),
+      devices: this.#devices.open(nowMs).map(pendingSummary),
+      surfaces: this.#surfaces.open().map(surfaceSummary),
     };
   }
 
@@ -179,8 +188,8 @@ class RunningGateway implements Gateway {
 
   async approve(requestId: string): Promise<void> {
     await this.#tables.refresh();
-    if (this.#tables.surfaceRequests.has(requestId)) await this.#enrolment.approveSurface(requestId, owner, () => {});
-    else await this.#enrolment.approveDevice(requestId, "owner", owner, () => {});
+    if (this.#tables.surfaceRequests.has(requestId)) await this.#surfaces.approve(requestId, owner, () => {});
+    else await this.#devices.approve(requestId, "owner", owner, () => {});
   }
 
   close(reason = "gateway stopping"): Promise<void> {
@@ -229,7 +238,7 @@ class RunningGateway implements Gateway {
     if (!decision.ok) return;
     this.#acceptor.accept(request, socket, head, (open) => {
       const isKnown = this.#countUnauthenticated(peer);
-      const stopCounting = limitBytes(socket, maxBytesBeforeHello, () => connection.close(closeCodes.tooBig, ""));
+      const stopCounting = limitBytes(socket, maxBytesBeforeHello, () => connection.abandon(closeCodes.tooBig, "", "too many bytes before hello-ok"));
       const done = () => {
         stopCounting();
         isKnown();
@@ -260,7 +269,8 @@ class RunningGateway implements Gateway {
       await this.#tables.refresh();
       if (this.#tables.generation === this.#seenGeneration) return;
       this.#seenGeneration = this.#tables.generation;
-      this.#enrolment.actOnForeignChanges();
+      this.#devices.closeOutdated();
+      this.#surfaces.actOnForeignChanges();
     } catch (error) {
       this.#runtime.log("error", "store not reachable", { error: String(error) });
     }

@@ -1,15 +1,15 @@
 /** When devices were last here: gathered in memory, written in batches, so that no handshake waits for it. */
 import type { Runtime } from "../runtime.ts";
-import type { Enrolment } from "./enrolment.ts";
+import type { Devices } from "./devices.ts";
 import type { Session } from "./session.ts";
 
 export class LastSeen {
-  readonly #enrolment: Enrolment;
+  readonly #devices: Devices;
   readonly #runtime: Runtime;
   #seen = new Map<string, { readonly atMs: number; readonly role: string; readonly reason: string }>();
 
-  constructor(enrolment: Enrolment, runtime: Runtime) {
-    this.#enrolment = enrolment;
+  constructor(devices: Devices, runtime: Runtime) {
+    this.#devices = devices;
     this.#runtime = runtime;
   }
 
@@ -24,7 +24,7 @@ export class LastSeen {
     const seen = this.#seen;
     this.#seen = new Map();
     try {
-      await this.#enrolment.noteSeen(seen);
+      await this.#devices.noteSeen(seen);
     } catch (error) {
       this.#seen = new Map([...seen, ...this.#seen]);
       throw error;

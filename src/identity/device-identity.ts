@@ -1,5 +1,5 @@
 /** A device is its Ed25519 key (RFC 8032). This file makes, reads and writes that key; nothing here touches a disk. */
-import { createHash, createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
+import { createPrivateKey, createPublicKey, hash, type KeyObject } from "node:crypto";
 import * as v from "valibot";
 import { OpenClawError } from "../errors.ts";
 
@@ -89,7 +89,7 @@ export function rawPublicKey(key: string): Buffer | undefined {
 
 /** The device id of a raw public key. */
 export function deviceIdOf(rawKey: Uint8Array): string {
-  return createHash("sha256").update(rawKey).digest("hex");
+  return hash("sha256", rawKey, "hex");
 }
 
 function identityOf(privateKey: KeyObject, createdAtMs: number): DeviceIdentity {

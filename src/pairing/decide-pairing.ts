@@ -52,8 +52,9 @@ export function decidePairing(
 ): PairingDecision {
   if (!applicant.hasDevice) return decideWithoutDevice(policy, applicant);
   const reason = lacking(applicant, device);
-  if (reason === undefined) return { ok: "admit", scopes: applicant.scopes };
-  return mayEnrolAlone(policy, applicant, reason) ? { ok: "enrol", via: "local", reason } : { ok: "pend", reason };
+  if (reason === undefined) return { ok: "admit", scopes: applicant.role === "node" ? [] : applicant.scopes };
+  if (mayEnrolAlone(policy, applicant, reason)) return { ok: "enrol", via: "local", reason };
+  return isOwnCaller(applicant) ? { ok: "admit", scopes: applicant.scopes } : { ok: "pend", reason };
 }
 
 /** The first thing that the record does not cover, or undefined when it covers everything. */
@@ -84,6 +85,12 @@ function mayEnrolAlone(policy: PairingPolicy, applicant: Applicant, reason: Pair
     case "never":
       return false;
   }
+}
+
+/** The gateway's own callers work without a record; a key of theirs must not make them worse off (auth.md § 4, protocol.md § 5). */
+function isOwnCaller({ role, clientId, clientMode, isDirect, authenticatedBy }: Applicant): boolean {
+  const hasSecret = authenticatedBy === "token" || authenticatedBy === "password" || authenticatedBy === "internal";
+  return role === "operator" && isDirect && hasSecret && isInternalClient(clientId, clientMode);
 }
 
 function decideWithoutDevice(policy: PairingPolicy, applicant: Applicant): PairingDecision {

@@ -3,7 +3,7 @@
  * client, the node host and the gateway; forgetting a handler is a type error. protocol.md §§ 6-8.
  */
 import * as v from "valibot";
-import type { Role } from "./vocabulary.ts";
+import { type Role, roles } from "./vocabulary.ts";
 
 const text = v.pipe(v.string(), v.nonEmpty("must not be empty"));
 const none = v.optional(v.object({}), {});
@@ -38,12 +38,12 @@ export const methods = {
   "device.token.rotate": {
     role: "operator",
     scope: "operator.pairing",
-    params: v.object({ deviceId: text, role: text, scopes: v.optional(v.array(text)) }),
+    params: v.object({ deviceId: text, role: v.picklist(roles), scopes: v.optional(v.array(text)) }),
   },
   "device.token.revoke": {
     role: "operator",
     scope: "operator.pairing",
-    params: v.object({ deviceId: text, role: text }),
+    params: v.object({ deviceId: text, role: v.picklist(roles) }),
   },
 
   "node.pair.list": { role: "operator", scope: "operator.pairing", params: none },

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemRuntime } from "../../src/runtime.ts";
 import { CliHome } from "../support/run-cli.ts";
 import { impatient } from "../support/world.ts";
-import { type GatewayHome, type NodeHome, startGatewayHome } from "./world.ts";
+import { type GatewayHome, type NodeHome, startGatewayHome, succeed } from "./world.ts";
 
 let home: GatewayHome;
 let node: NodeHome;
@@ -85,9 +85,10 @@ test("--self stores the new token, proves it, and writes it to --out when told t
   using laptop = new CliHome();
   const target = `--port ${home.port} --json`;
   const env = { OPENCLAW_GATEWAY_TOKEN: home.token };
-  const asked = laptop.run(`pair request --wait ${target}`, { env, runtime: impatient(systemRuntime) });
-  await approveWhenAsked(laptop);
-  expect(await asked).toMatchObject({ code: 0, json: { paired: true } });
+  await using asked = laptop.start(`pair request --wait ${target}`, { env, runtime: impatient(systemRuntime) });
+  const note = await asked.talk.find((line) => line.includes("openclaw devices approve"));
+  await succeed(home.paste(note.slice(note.indexOf("openclaw devices"))));
+  expect(await asked.ended).toMatchObject({ code: 0, json: { paired: true } });
   const before = storedToken(laptop);
   const out = laptop.path("new-token");
   const { code, json, stdout } = await laptop.run(`devices rotate --self --out ${out} ${target}`);
@@ -121,17 +122,4 @@ test("a revoked role ends the node that has it, with its own exit code", async (
 function storedToken(machine: CliHome): string {
   const file = readFileSync(machine.path(".openclaw/toolkit/identity/device-tokens.json"), "utf8");
   return /"token": "([^"]+)"/u.exec(file)?.[1] ?? "";
-}
-
-/** Approves this machine's request as soon as it is there. */
-async function approveWhenAsked(machine: CliHome): Promise<void> {
-  for (;;) {
-    const shown = await machine.run("identity show --json");
-    const { code } = await home.ask(`devices approve ${deviceOf(shown.json)}`);
-    if (code === 0) return;
-  }
-}
-
-function deviceOf(json: unknown): string {
-  return typeof json === "object" && json !== null && "deviceId" in json ? String(json.deviceId) : "none-yet";
 }

@@ -49,6 +49,8 @@ export class RunningCli implements AsyncDisposable {
   /** Lines of standard output; under --json they are events. */
   readonly lines = new Recorder<string>();
   readonly events = new Recorder<CliEvent>();
+  /** Lines of standard error. */
+  readonly talk = new Recorder<string>();
   readonly ended: Promise<CliResult>;
   readonly #controller = new AbortController();
 
@@ -57,7 +59,7 @@ export class RunningCli implements AsyncDisposable {
       this.lines.push(line);
       recordEvent(this.events, words, line);
     });
-    const stderr = new Collector(() => {});
+    const stderr = new Collector(this.talk.push);
     const terminal = columns === undefined ? {} : { isTTY: true, columns };
     const streams = {
       // A terminal has no end: who reads it by mistake waits.
@@ -73,8 +75,7 @@ export class RunningCli implements AsyncDisposable {
     });
     this.ended = run.then((code) => {
       const why = new Error(`${words.join(" ")} ended with ${code}: ${stderr.text}`);
-      this.lines.end(why);
-      this.events.end(why);
+      for (const recorder of [this.lines, this.events, this.talk]) recorder.end(why);
       return { code, stdout: stdout.text, stderr: stderr.text, json: documentIn(stdout.text) };
     });
   }

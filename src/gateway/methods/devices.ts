@@ -4,10 +4,10 @@ import type { MethodHandlers } from "../../protocol/methods.ts";
 import { holdsScopes } from "../../protocol/vocabulary.ts";
 import { invalidRequest, missingScope } from "../../protocol/wire-error.ts";
 import type { CallContext } from "../dispatch.ts";
-import { type Decider, isLimitedToOwnDevice } from "../enrolment.ts";
 import type { Session } from "../session.ts";
 import { deviceSummary, pendingSummary } from "../summaries.ts";
-import type { MethodHouse } from "./index.ts";
+import { assertOwnDevice, deciderOf, isLimitedToOwnDevice } from "./callers.ts";
+import type { MethodHouse } from "./house.ts";
 
 type DeviceMethods = Pick<
   MethodHandlers<CallContext>,
@@ -20,12 +20,12 @@ type DeviceMethods = Pick<
   | "device.token.revoke"
 >;
 
-export function deviceMethods({ tables, enrolment, sessions, runtime }: MethodHouse): DeviceMethods {
+export function deviceMethods({ tables, devices, tokens, sessions, runtime }: MethodHouse): DeviceMethods {
   return {
     "device.pair.list": async ({ session }) => {
       await tables.refresh();
       const mine = (deviceId: string) => !isLimitedToOwnDevice(session) || deviceId === session.facts.deviceId;
-      const pending = enrolment.openDeviceRequests(runtime.now()).filter(({ deviceId }) => mine(deviceId));
+      const pending = devices.open(runtime.now()).filter(({ deviceId }) => mine(deviceId));
       const paired = [...tables.devices.values()].filter(({ deviceId }) => mine(deviceId));
       return {
         pending: pending.map(pendingSummary),
@@ -36,7 +36,7 @@ export function deviceMethods({ tables, enrolment, sessions, runtime }: MethodHo
     },
 
     "device.pair.approve": async ({ session }, { requestId }) => {
-      const device = await enrolment.approveDevice(
+      const device = await devices.approve(
         requestId,
         "owner",
         deciderOf(session),
@@ -50,20 +50,20 @@ export function deviceMethods({ tables, enrolment, sessions, runtime }: MethodHo
 
     "device.pair.reject": async ({ session }, { requestId, reason }) => {
       const mayReject = (request: { readonly deviceId: string }) => assertOwnDevice(session, request.deviceId);
-      const { deviceId } = await enrolment.rejectDevice(requestId, reason, deciderOf(session), mayReject);
+      const { deviceId } = await devices.reject(requestId, reason, deciderOf(session), mayReject);
       return { requestId, deviceId };
     },
 
     "device.pair.remove": async ({ session, afterReply }, { deviceId }) => {
       assertOwnDevice(session, deviceId);
-      const close = await enrolment.removeDevice(deviceId, deciderOf(session));
+      const close = await devices.remove(deviceId, deciderOf(session));
       afterReply(close);
       return { deviceId };
     },
 
     "device.pair.rename": async ({ session }, { deviceId, label }) => {
       assertOwnDevice(session, deviceId);
-      await enrolment.renameDevice(deviceId, label, deciderOf(session));
+      await devices.rename(deviceId, label, deciderOf(session));
       return { deviceId, label };
     },
 
@@ -77,8 +77,8 @@ export function deviceMethods({ tables, enrolment, sessions, runtime }: MethodHo
           approvedScopes: device?.scopes ?? [],
         });
       }
-      const rotated = await enrolment.rotateToken(deviceId, role, scopes, deciderOf(session));
-      afterReply(() => enrolment.closeSessions(deviceId, role));
+      const rotated = await tokens.rotate(deviceId, role, scopes, deciderOf(session));
+      afterReply(() => tokens.closeSessions(deviceId, role));
       const { facts } = session;
       const isOwn = facts.deviceId === deviceId && facts.authenticatedBy === "device-token" && facts.role === role;
       return {
@@ -94,21 +94,11 @@ export function deviceMethods({ tables, enrolment, sessions, runtime }: MethodHo
     "device.token.revoke": async ({ session, afterReply }, { deviceId, role }) => {
       assertOwnDevice(session, deviceId);
       assertMayGrant(session, role, tables.devices.get(deviceId)?.tokens[role]?.scopes ?? []);
-      const revokedAtMs = await enrolment.revokeToken(deviceId, role, deciderOf(session));
-      afterReply(() => enrolment.closeSessions(deviceId, role));
+      const revokedAtMs = await tokens.revoke(deviceId, role, deciderOf(session));
+      afterReply(() => tokens.closeSessions(deviceId, role));
       return { deviceId, role, revokedAtMs };
     },
   };
-}
-
-export function deciderOf({ facts }: Session): Decider {
-  return { connId: facts.connId, deviceId: facts.deviceId, address: facts.peer.address };
-}
-
-/** Who came with a device token and is no admin manages its own device only. */
-export function assertOwnDevice(session: Session, deviceId: string): void {
-  if (!isLimitedToOwnDevice(session) || session.facts.deviceId === deviceId) return;
-  throw missingScope("operator.admin");
 }
 
 function assertMayGrant(session: Session, role: string, scopes: readonly string[]): void {

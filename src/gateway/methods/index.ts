@@ -1,29 +1,11 @@
 /** Every method of the table with its handler; a method without one does not compile. */
-import type { DeviceIdentity } from "../../identity/device-identity.ts";
 import type { MethodHandlers } from "../../protocol/methods.ts";
-import type { Runtime } from "../../runtime.ts";
 import { version } from "../../version.ts";
 import type { CallContext } from "../dispatch.ts";
-import type { Enrolment } from "../enrolment.ts";
-import type { Invokes } from "../invokes.ts";
-import type { GatewayPolicy } from "../options.ts";
-import type { Sessions } from "../sessions.ts";
-import type { Tables } from "../tables.ts";
 import { deviceMethods } from "./devices.ts";
+import type { MethodHouse } from "./house.ts";
 import { invokeMethods } from "./invoke.ts";
 import { nodeMethods } from "./nodes.ts";
-
-/** What the methods work with. */
-export interface MethodHouse {
-  readonly tables: Tables;
-  readonly enrolment: Enrolment;
-  readonly sessions: Sessions;
-  readonly invokes: Invokes;
-  readonly policy: GatewayPolicy;
-  readonly identity: DeviceIdentity;
-  readonly runtime: Runtime;
-  readonly startedAtMs: number;
-}
 
 export function createMethods(house: MethodHouse): MethodHandlers<CallContext> {
   const { runtime, startedAtMs, sessions, identity, policy } = house;

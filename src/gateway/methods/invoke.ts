@@ -7,7 +7,7 @@ import { invalidRequest, unavailable } from "../../protocol/wire-error.ts";
 import { randomUuid } from "../../runtime.ts";
 import type { CallContext } from "../dispatch.ts";
 import type { Session } from "../session.ts";
-import type { MethodHouse } from "./index.ts";
+import type { MethodHouse } from "./house.ts";
 
 type InvokeMethods = Pick<
   MethodHandlers<CallContext>,
@@ -56,7 +56,7 @@ export function invokeMethods(house: MethodHouse): InvokeMethods {
 }
 
 /** The session of a node that may be asked this now, or why not, in the order that helps: who, there, offered, approved. */
-function callableNode({ tables, sessions, enrolment, policy }: MethodHouse, nodeId: string, command: string): Session {
+function callableNode({ tables, sessions, surfaces, policy }: MethodHouse, nodeId: string, command: string): Session {
   const device = tables.devices.get(nodeId);
   const session = sessions.node(nodeId);
   if (device === undefined) throw invalidRequest("unknown nodeId", { code: "UNKNOWN_NODE", nodeId });
@@ -72,7 +72,7 @@ function callableNode({ tables, sessions, enrolment, policy }: MethodHouse, node
     throw refuse("command not declared by node", `the node does not offer ${command}`);
   const effective = effectiveCommands(declared, device.surface);
   if (effective.includes(command)) return session;
-  const waiting = enrolment.openSurfaceRequests().find((request) => request.nodeId === nodeId);
+  const waiting = surfaces.open().find((request) => request.nodeId === nodeId);
   throw refuse(
     effective.length === 0 ? "node did not declare commands" : "command not declared by node",
     "its command list waits for approval (openclaw nodes pending)",

@@ -6,8 +6,8 @@ import { holdsScope } from "../../protocol/vocabulary.ts";
 import { invalidRequest, missingScope } from "../../protocol/wire-error.ts";
 import type { CallContext } from "../dispatch.ts";
 import { approvedSurface, nodeSummary, surfaceSummary } from "../summaries.ts";
-import { assertOwnDevice, deciderOf } from "./devices.ts";
-import type { MethodHouse } from "./index.ts";
+import { assertOwnDevice, deciderOf } from "./callers.ts";
+import type { MethodHouse } from "./house.ts";
 
 type NodeMethods = Pick<
   MethodHandlers<CallContext>,
@@ -20,8 +20,8 @@ type NodeMethods = Pick<
   | "node.describe"
 >;
 
-export function nodeMethods({ tables, enrolment, sessions, runtime }: MethodHouse): NodeMethods {
-  const waitingNodes = () => new Set(enrolment.openSurfaceRequests().map(({ nodeId }) => nodeId));
+export function nodeMethods({ tables, devices, surfaces, sessions, runtime }: MethodHouse): NodeMethods {
+  const waitingNodes = () => new Set(surfaces.open().map(({ nodeId }) => nodeId));
   const summary = (device: DeviceRecord, waiting: ReadonlySet<string>): NodeSummary =>
     nodeSummary(device, sessions.node(device.deviceId), waiting.has(device.deviceId));
   const knownNode = (nodeId: string): DeviceRecord => {
@@ -34,13 +34,13 @@ export function nodeMethods({ tables, enrolment, sessions, runtime }: MethodHous
     "node.pair.list": async () => {
       await tables.refresh();
       return {
-        pending: enrolment.openSurfaceRequests().map(surfaceSummary),
+        pending: surfaces.open().map(surfaceSummary),
         paired: [...tables.devices.values()].map(approvedSurface).filter((surface) => surface !== undefined),
       };
     },
 
     "node.pair.approve": async ({ session }, { requestId }) => {
-      const device = await enrolment.approveSurface(requestId, deciderOf(session), ({ commands }) => {
+      const device = await surfaces.approve(requestId, deciderOf(session), ({ commands }) => {
         const required = surfaceApprovalScopes(commands);
         const lacking = required.find((scope) => !holdsScope(session.facts.scopes, scope));
         if (lacking !== undefined) throw missingScope(lacking, required);
@@ -51,14 +51,14 @@ export function nodeMethods({ tables, enrolment, sessions, runtime }: MethodHous
     },
 
     "node.pair.reject": async ({ session }, { requestId, reason }) => {
-      const { nodeId } = await enrolment.rejectSurface(requestId, reason, deciderOf(session));
+      const { nodeId } = await surfaces.reject(requestId, reason, deciderOf(session));
       return { requestId, nodeId };
     },
 
     "node.pair.remove": async ({ session, afterReply }, { nodeId }) => {
       knownNode(nodeId);
       if (!holdsScope(session.facts.scopes, "operator.admin")) throw missingScope("operator.admin");
-      const close = await enrolment.removeDevice(nodeId, deciderOf(session));
+      const close = await devices.remove(nodeId, deciderOf(session));
       afterReply(close);
       return { nodeId };
     },
@@ -66,7 +66,7 @@ export function nodeMethods({ tables, enrolment, sessions, runtime }: MethodHous
     "node.rename": async ({ session }, { nodeId, displayName }) => {
       knownNode(nodeId);
       assertOwnDevice(session, nodeId);
-      await enrolment.renameDevice(nodeId, displayName, deciderOf(session));
+      await devices.rename(nodeId, displayName, deciderOf(session));
       return { nodeId, displayName };
     },
 

@@ -1,0 +1,20 @@
+/** Who calls a method, and how far that reaches. */
+import { missingScope } from "../../protocol/wire-error.ts";
+import type { Decider } from "../change-parts.ts";
+import type { Session } from "../session.ts";
+
+/** The caller, for the audit line. */
+export function deciderOf({ facts }: Session): Decider {
+  return { connId: facts.connId, deviceId: facts.deviceId, address: facts.peer.address };
+}
+
+/** True when a session may see and change only its own device: it came with a device token and is no admin. */
+export function isLimitedToOwnDevice(session: Session): boolean {
+  return session.facts.authenticatedBy === "device-token" && !session.facts.scopes.includes("operator.admin");
+}
+
+/** Who came with a device token and is no admin manages its own device only. */
+export function assertOwnDevice(session: Session, deviceId: string): void {
+  if (!isLimitedToOwnDevice(session) || session.facts.deviceId === deviceId) return;
+  throw missingScope("operator.admin");
+}

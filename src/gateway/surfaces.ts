@@ -1,0 +1,139 @@
+/** The second layer: what nodes may be asked. Requests for command lists, their approval, and telling the node at once. */
+import { allowedSurface, type CommandPolicy, coversSurface, type DeclaredSurface } from "../pairing/command-policy.ts";
+import type { DeviceRecord, SurfaceRequestRecord } from "../pairing/records.ts";
+import { optional } from "../pairing/requests.ts";
+import { randomUuid, type Runtime } from "../runtime.ts";
+import { auditFields, type Decider, knownDevice, openRequest, prune } from "./change-parts.ts";
+import type { Sessions } from "./sessions.ts";
+import { surfaceSummary } from "./summaries.ts";
+import type { Tables } from "./tables.ts";
+
+export interface SurfacesOptions {
+  readonly tables: Tables;
+  readonly sessions: Sessions;
+  readonly runtime: Runtime;
+  readonly commands: CommandPolicy;
+}
+
+export class Surfaces {
+  readonly #tables: Tables;
+  readonly #sessions: Sessions;
+  readonly #runtime: Runtime;
+  readonly #commands: CommandPolicy;
+  /** Open requests, by id, of which a connected node wants to hear the end. */
+  readonly #awaited = new Set<string>();
+
+  constructor({ tables, sessions, runtime, commands }: SurfacesOptions) {
+    this.#tables = tables;
+    this.#sessions = sessions;
+    this.#runtime = runtime;
+    this.#commands = commands;
+  }
+
+  /** What a node offers, cut to the policy. */
+  cutToPolicy(declared: DeclaredSurface, platform: string): DeclaredSurface {
+    return allowedSurface(declared, platform, this.#commands);
+  }
+
+  /** The open request for a node's command list, when it wants more than was approved; undefined when nothing is to decide. */
+  async request(
+    device: DeviceRecord,
+    ask: Omit<SurfaceRequestRecord, "requestId" | "ts">,
+  ): Promise<SurfaceRequestRecord | undefined> {
+    if (coversSurface(device.surface, ask)) return undefined;
+    const asked = await this.#tables.change((change) => {
+      prune(change);
+      if (!change.devices.get(ask.nodeId)) return undefined; // removed since its connect was judged
+      const open = change.surfaceRequests
+        .all()
+        .find((other) => other.nodeId === ask.nodeId && other.resolution === undefined);
+      const isSame = open !== undefined && coversSurface(open, ask);
+      const request = isSame
+        ? { ...open, ts: change.nowMs }
+        : { ...ask, requestId: randomUuid(this.#runtime), ts: change.nowMs };
+      if (open !== undefined && !isSame) {
+        const resolution = { decision: "superseded", atMs: change.nowMs, note: request.requestId } as const;
+        change.surfaceRequests.put(open.requestId, { ...open, resolution });
+      }
+      change.surfaceRequests.put(request.requestId, request);
+      return { request, isNew: !isSame };
+    });
+    if (asked === undefined) return undefined;
+    const { request, isNew } = asked;
+    this.#awaited.add(request.requestId);
+    if (isNew) this.#sessions.tellOperators("operator.pairing", "node.pair.requested", surfaceSummary(request));
+    return request;
+  }
+
+  /** Approves a node's command list; it can be invoked at once, without a reconnect. */
+  async approve(
+    requestId: string,
+    by: Decider,
+    mayGrant: (request: SurfaceRequestRecord) => void,
+  ): Promise<DeviceRecord> {
+    const { request, device } = await this.#tables.change((change) => {
+      const request = openRequest(change.surfaceRequests.get(requestId), requestId, change.nowMs);
+      mayGrant(request);
+      const known = knownDevice(change, request.nodeId);
+      const surface = {
+        caps: request.caps,
+        commands: request.commands,
+        ...optional("permissions", request.permissions),
+        createdAtMs: known.surface?.createdAtMs ?? change.nowMs,
+        approvedAtMs: change.nowMs,
+      };
+      const device = { ...known, surface };
+      change.devices.put(device.deviceId, device);
+      change.surfaceRequests.put(requestId, { ...request, resolution: { decision: "approved", atMs: change.nowMs } });
+      change.audit({
+        action: "surface.approve",
+        device: device.deviceId,
+        commands: request.commands.join(","),
+        ...auditFields(by),
+      });
+      return { request, device };
+    });
+    this.#tellResolved(request, "approved");
+    return device;
+  }
+
+  async reject(requestId: string, reason: string | undefined, by: Decider): Promise<SurfaceRequestRecord> {
+    const request = await this.#tables.change((change) => {
+      const request = openRequest(change.surfaceRequests.get(requestId), requestId, change.nowMs);
+      const resolution = { decision: "rejected", atMs: change.nowMs, ...optional("note", reason) } as const;
+      change.surfaceRequests.put(requestId, { ...request, resolution });
+      change.audit({ action: "surface.reject", device: request.nodeId, reason, ...auditFields(by) });
+      return request;
+    });
+    this.#tellResolved(request, "rejected", reason);
+    return request;
+  }
+
+  /** Command lists that wait for a decision, newest first. */
+  open(): SurfaceRequestRecord[] {
+    const open = [...this.#tables.surfaceRequests.values()].filter(({ resolution }) => resolution === undefined);
+    return open.toSorted((a, b) => b.ts - a.ts);
+  }
+
+  /** Tells nodes that wait what another process has decided. */
+  actOnForeignChanges(): void {
+    for (const requestId of this.#awaited) {
+      const request = this.#tables.surfaceRequests.get(requestId);
+      const resolution = request?.resolution;
+      if (request !== undefined && resolution === undefined) continue;
+      this.#awaited.delete(requestId);
+      if (request === undefined || resolution === undefined || resolution.decision === "superseded") continue;
+      this.#tellResolved(request, resolution.decision, resolution.note);
+    }
+  }
+
+  #tellResolved(request: SurfaceRequestRecord, decision: "approved" | "rejected", reason?: string): void {
+    const { requestId, nodeId } = request;
+    const payload = { requestId, nodeId, decision, ts: this.#runtime.now() };
+    this.#awaited.delete(requestId);
+    this.#runtime.log("info", `command surface ${decision}`, { device: nodeId, request: requestId });
+    this.#sessions.tellOperators("operator.pairing", "node.pair.resolved", payload);
+    const more = decision === "approved" ? { commands: request.commands } : optional("reason", reason);
+    this.#sessions.node(nodeId)?.event("node.pair.resolved", { ...payload, ...more });
+  }
+}
