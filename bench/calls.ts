@@ -1,8 +1,7 @@
 /** Calls on one connection, as many in flight as fit, beside a bare server that answers with the same text. */
 import type { ApprovedDevice } from "./approved-devices.ts";
 import { connectDevice } from "./gateway-client.ts";
-import type { LeanClient } from "./lean-client.ts";
-import { textFrame } from "./lean-client.ts";
+import { LeanClient, textFrame } from "./lean-client.ts";
 import { atLeast, type Row } from "./row.ts";
 import { median, takeTurns } from "./rounds.ts";
 import type { Server } from "./servers.ts";
@@ -16,9 +15,10 @@ export const healthRequest = textFrame(JSON.stringify({ type: "req", id: "123456
 export async function compareCalls(gateway: Server, bare: Server, [device]: readonly ApprovedDevice[]): Promise<Row> {
   if (device === undefined) throw new RangeError("no devices");
   let answered = () => {};
-  const open = async ({ ready }: Server) => (await connectDevice(ready.port, device, "operator", () => answered())).client;
-  const ours = await open(gateway);
-  const reference = await open(bare);
+  /** Events, such as presence, come in between. */
+  const hear = (payload: Buffer) => payload.includes('"type":"res"') && answered();
+  const ours = (await connectDevice(gateway.ready.port, device, "operator", hear)).client;
+  const reference = await LeanClient.open(bare.ready.port, hear);
   const callMany = (client: LeanClient) => async (): Promise<number> => {
     const startedAt = performance.now();
     await new Promise<void>((resolve) => {

@@ -20,10 +20,11 @@ export async function measureGateway(): Promise<readonly Row[]> {
   await using gateway = await startGatewayServer(store);
   const { challenge, hello, health } = await learnTexts(gateway.ready.port, devices);
   await using greeter = await startBareServer({ greeting: challenge, reply: hello });
+  await using limit = await startBareServer({ greeting: challenge, reply: hello, verifies: true });
   await using answerer = await startBareServer({ reply: health });
   await using echo = await startBareServer({});
   return [
-    await compareHandshakes(gateway, greeter, devices),
+    await compareHandshakes({ gateway, limit, bare: greeter }, devices),
     await compareCalls(gateway, answerer, devices),
     await compareInvokes(gateway, echo, devices),
     await compareIdleMemory(gateway, greeter, devices),
@@ -33,10 +34,12 @@ export async function measureGateway(): Promise<readonly Row[]> {
 /** What the gateway says, for the bare servers to say it too: then both sides move the same bytes. */
 async function learnTexts(port: number, [device]: readonly ApprovedDevice[]) {
   if (device === undefined) throw new RangeError("no devices");
-  const { promise, resolve } = Promise.withResolvers<Buffer>();
-  const { client, challenge, hello } = await connectDevice(port, device, "operator", resolve);
-  client.send(healthRequest);
-  const health = String(await promise);
-  await client.close();
+  const { client: node, challenge, hello } = await connectDevice(port, device, "node");
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const hear = (payload: Buffer) => payload.includes('"type":"res"') && resolve(payload.toString());
+  const { client: operator } = await connectDevice(port, device, "operator", hear);
+  operator.send(healthRequest);
+  const health = await promise;
+  await Promise.all([node.close(), operator.close()]);
   return { challenge, hello, health };
 }

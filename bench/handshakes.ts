@@ -1,15 +1,15 @@
 /**
- * Handshakes of approved devices: upgrade, challenge, signature, token, hello-ok, close. A gateway cannot be faster than a bare server
- * that moves the same messages and then verifies one Ed25519 signature each, 1 / (1/bare + 1/verify), and should be almost that fast.
+ * Handshakes of approved devices: upgrade, challenge, signature, token, hello-ok, close. No gateway can be faster than a bare server that
+ * moves the same messages and verifies one Ed25519 signature each, 1 / (1/bare + 1/verify), and a good one is almost that fast. That
+ * limit is measured as it is written, by a bare server that verifies: what a processor does next to a busy neighbour is not what it does alone.
  */
-import { generateKeyPairSync, randomBytes, sign, verify } from "node:crypto";
 import type { ApprovedDevice } from "./approved-devices.ts";
 import { connectDevice } from "./gateway-client.ts";
 import { atLeast, type Row } from "./row.ts";
 import { median, takeTurns } from "./rounds.ts";
 import type { Server } from "./servers.ts";
 
-const rounds = 7;
+const rounds = 9;
 const perRound = 1200;
 /** Below the gateway's limit of 32 sockets of one address that have not said who they are. */
 const atOnce = 24;
@@ -20,21 +20,23 @@ interface Cost {
   readonly cpuMs: number;
 }
 
-export async function compareHandshakes(gateway: Server, bare: Server, devices: readonly ApprovedDevice[]): Promise<Row> {
+/** `limit` is a bare server that verifies, `bare` one that does not: it is there to be looked at. */
+export async function compareHandshakes(
+  servers: { readonly gateway: Server; readonly limit: Server; readonly bare: Server },
+  devices: readonly ApprovedDevice[],
+): Promise<Row> {
   const costs = await takeTurns(rounds, {
-    gateway: () => shakeHands(gateway, devices),
-    bare: () => shakeHands(bare, devices),
-    verify: async () => verifyCost(),
+    gateway: () => shakeHands(servers.gateway, devices),
+    limit: () => shakeHands(servers.limit, devices),
+    bare: () => shakeHands(servers.bare, devices),
   });
-  const of = (name: "gateway" | "bare" | "verify", pick: (cost: Cost) => number) => median((costs.get(name) ?? []).map(pick));
+  const of = (name: keyof typeof servers, pick: (cost: Cost) => number) => median((costs.get(name) ?? []).map(pick));
   const cpu = ({ cpuMs }: Cost) => cpuMs;
   const wall = ({ wallMs }: Cost) => wallMs;
-  const ratio = (pick: (cost: Cost) => number) => (of("bare", pick) + of("verify", pick)) / of("gateway", pick);
-  const perSecond = (ms: number) => `${(1 / ms).toFixed(2)} k/s`;
+  const perSecond = (name: keyof typeof servers) => `${(1 / of(name, wall)).toFixed(2)} k/s (${(of(name, cpu)*1000).toFixed(0)} us of CPU)`;
   const detail =
-    `gateway ${perSecond(of("gateway", cpu))}, bare ws ${perSecond(of("bare", cpu))}, verify ${perSecond(of("verify", cpu))}` +
-    ` by the clock ${ratio(wall).toFixed(2)}: gateway ${perSecond(of("gateway", wall))}, bare ws ${perSecond(of("bare", wall))}`;
-  return atLeast(0.85, "gateway: handshakes per second of CPU / 1/(1/bare ws + 1/verify)", ratio(cpu), detail);
+    `gateway ${perSecond("gateway")}, limit ${perSecond("limit")}, bare ws ${perSecond("bare")}`;
+  return atLeast(0.85, "gateway: handshakes per second / 1/(1/bare ws + 1/verify)", of("limit", wall) / of("gateway", wall), detail);
 }
 
 async function shakeHands(server: Server, devices: readonly ApprovedDevice[]): Promise<Cost> {
@@ -54,18 +56,4 @@ async function shakeHands(server: Server, devices: readonly ApprovedDevice[]): P
   const wallMs = performance.now() - startedAt;
   const after = await server.cpuMs();
   return { wallMs: wallMs / perRound, cpuMs: (after - before) / perRound };
-}
-
-const { publicKey, privateKey } = generateKeyPairSync("ed25519");
-/** As long as what a device signs. */
-const signed = randomBytes(320);
-const signature = sign(null, signed, privateKey);
-
-function verifyCost(): Cost {
-  const times = 500;
-  const startedAt = performance.now();
-  const before = process.cpuUsage();
-  for (let time = 0; time < times; time++) verify(null, signed, publicKey, signature);
-  const { user, system } = process.cpuUsage(before);
-  return { wallMs: (performance.now() - startedAt) / times, cpuMs: (user + system) / 1000 / times };
 }

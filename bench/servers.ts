@@ -1,4 +1,5 @@
 /** The servers that the gateway's benchmarks compare, each in a process of its own. */
+import type { Serializable } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import * as v from "valibot";
 import { type ServerProcess, startServer } from "./server-process.ts";
@@ -11,12 +12,12 @@ export function startGatewayServer(store: string): Promise<Server> {
 }
 
 /** A bare `ws` server: it says `greeting` first, if there is one, and answers every message with `reply`, or with the message itself. */
-export function startBareServer(texts: { readonly greeting?: string; readonly reply?: string }): Promise<Server> {
+export function startBareServer(texts: { readonly greeting?: string; readonly reply?: string; readonly verifies?: boolean }): Promise<Server> {
   return start(new URL("./bare-server.ts", import.meta.url), texts);
 }
 
 const ready = v.object({ port: v.number() });
 
-function start(module: URL, task: unknown): Promise<Server> {
+function start(module: URL, task: Serializable): Promise<Server> {
   return startServer(fileURLToPath(module), task, (message) => v.parse(ready, message));
 }

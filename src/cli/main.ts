@@ -7,11 +7,13 @@ import { listenForSignals } from "./signals.ts";
 export async function main(): Promise<void> {
   const argv = process.argv.slice(2);
   const signals = listenForSignals(process);
+  let isLost = false;
   for (const stream of [process.stdout, process.stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
       // A closed pipe (`openclaw … | head`) is the reader's decision and no failure of ours; a full disk is one.
       if (error.code === "EPIPE") return signals.interrupt("SIGPIPE");
-      if (process.exitCode === undefined) process.stderr.write(`openclaw: cannot write the output (${error.code})\n`);
+      if (!isLost) process.stderr.write(`openclaw: cannot write the output (${error.code})\n`);
+      isLost = true;
       process.exitCode = 1;
     });
   }

@@ -43,6 +43,8 @@ export interface DemoOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly runtime: Runtime;
   readonly signal: AbortSignal;
+  /** Where OpenSSH's server is looked for; where it is not, the demo brings its own. */
+  readonly sshdPaths?: readonly string[];
   readonly onStep: (step: DemoStep) => void;
   /** Called when everything is up and proven; the demo is torn down when it resolves. */
   readonly whileUp?: (result: DemoResult) => Promise<void>;
@@ -128,8 +130,8 @@ class Demo {
   }
 
   async #startSsh(): Promise<SshSide> {
-    const { runtime, signal } = this.#options;
-    const server = this.#things.use(await startSshHost(join(this.#directory, "ssh"), runtime, signal));
+    const { runtime, signal, sshdPaths } = this.#options;
+    const server = this.#things.use(await startSshHost({ directory: join(this.#directory, "ssh"), runtime, signal, sshdPaths }));
     const relay = this.#things.use(await startRelay(server.port));
     const knownHosts = join(this.#directory, "known_hosts");
     await writeFile(knownHosts, `[127.0.0.1]:${relay.port} ${server.hostKey}\n`, { mode: 0o600 });

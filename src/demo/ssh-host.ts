@@ -19,15 +19,24 @@ export interface SshHost extends AsyncDisposable {
   readonly hostKey: string;
 }
 
-const sshdPaths = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
+export interface SshHostOptions {
+  /** For its keys and configuration; made if it is missing. */
+  readonly directory: string;
+  readonly runtime: Runtime;
+  readonly signal: AbortSignal;
+  /** Where OpenSSH's server is looked for. */
+  readonly sshdPaths?: readonly string[] | undefined;
+}
 
-/** Starts an SSH server on a free loopback port with keys that are made for it in `directory`. */
-export async function startSshHost(directory: string, runtime: Runtime, signal: AbortSignal): Promise<SshHost> {
+const usualSshdPaths = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
+
+/** Starts an SSH server on a free loopback port with keys that are made for it. */
+export async function startSshHost({ directory, runtime, signal, sshdPaths = usualSshdPaths }: SshHostOptions): Promise<SshHost> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const client = generateSshKey("openclaw-demo");
   const identityFile = join(directory, "id_ed25519");
   await writeFile(identityFile, client.privateKey.reveal(), { mode: 0o600 });
-  const sshd = await findSshd();
+  const sshd = await findSshd(sshdPaths);
   if (sshd !== undefined) {
     const host = await startOpenSsh(sshd, directory, client.publicKey, runtime, signal);
     if (host !== undefined) return { ...host, identityFile };
@@ -43,8 +52,8 @@ export async function startSshHost(directory: string, runtime: Runtime, signal: 
   };
 }
 
-async function findSshd(): Promise<string | undefined> {
-  for (const path of sshdPaths) {
+async function findSshd(paths: readonly string[]): Promise<string | undefined> {
+  for (const path of paths) {
     const isThere = await access(path, constants.X_OK).then(
       () => true,
       () => false,
@@ -83,16 +92,16 @@ async function startOpenSsh(
   // sshd insists on this directory when it runs as root.
   if (process.getuid?.() === 0) await mkdir("/run/sshd", { recursive: true, mode: 0o755 });
   const child = spawn(sshd, ["-D", "-e", "-f", path("sshd_config")], { stdio: "ignore" });
-  if (!(await answers(child, port, runtime, signal))) {
-    await end(child);
-    return undefined;
-  }
+  await using started = new AsyncDisposableStack();
+  started.defer(() => end(child));
+  if (!(await answers(child, port, runtime, signal))) return undefined;
+  const running = started.move();
   return {
     kind: "openssh",
     user: userInfo().username,
     port,
     hostKey: hostKey.publicKey,
-    [Symbol.asyncDispose]: () => end(child),
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }
 

@@ -62,6 +62,10 @@ export function prune(change: Change): void {
 }
 
 /** Who, from where. */
-export function auditFields(by: Decider): { readonly by: string; readonly address: string; readonly byDevice?: string } {
+export function auditFields(by: Decider): {
+  readonly by: string;
+  readonly address: string;
+  readonly byDevice?: string;
+} {
   return { by: by.connId, address: by.address, ...optional("byDevice", by.deviceId) };
 }

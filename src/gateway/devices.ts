@@ -77,7 +77,11 @@ export class Devices {
       const request = openRequest(change.deviceRequests.get(requestId), requestId, change.nowMs);
       mayGrant(request);
       const known = change.devices.get(request.deviceId);
-      const device = this.#tokens.issueFor(approveDevice(known, request, via, change.nowMs), request.role, change.nowMs);
+      const device = this.#tokens.issueFor(
+        approveDevice(known, request, via, change.nowMs),
+        request.role,
+        change.nowMs,
+      );
       change.devices.put(device.deviceId, device);
       change.deviceRequests.put(requestId, { ...request, resolution: { decision: "approved", atMs: change.nowMs } });
       change.audit({ action: "device.approve", via, ...auditFields(by), ...auditRequest(request) });

@@ -238,7 +238,9 @@ class RunningGateway implements Gateway {
     if (!decision.ok) return;
     this.#acceptor.accept(request, socket, head, (open) => {
       const isKnown = this.#countUnauthenticated(peer);
-      const stopCounting = limitBytes(socket, maxBytesBeforeHello, () => connection.abandon(closeCodes.tooBig, "", "too many bytes before hello-ok"));
+      const stopCounting = limitBytes(socket, maxBytesBeforeHello, () =>
+        connection.abandon(closeCodes.tooBig, "", "too many bytes before hello-ok"),
+      );
       const done = () => {
         stopCounting();
         isKnown();

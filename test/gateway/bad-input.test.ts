@@ -62,7 +62,7 @@ test("what is sent behind a message that ended the connection is not heard", asy
   client.sendText(JSON.stringify({ type: "req", id: "1", method: "connect", params }));
   expect(await client.closed).toMatchObject({ code: 1000 });
   expect(client.messages.items).toHaveLength(1);
-  expect(world.decisions.items).toEqual([]);
+  expect(world.decisions.items).toMatchObject([{ outcome: "refused", reason: "the first message is not JSON" }]);
 });
 
 test("the fragments of one message before hello count together", async () => {
@@ -270,8 +270,8 @@ test("a session that lost its rights is not heard while it is being closed", asy
   const asked = {
     device: admin,
     role: "operator",
-    clientId: "cli",
-    mode: "cli",
+    clientId: "openclaw-tui",
+    mode: "ui",
     scopes: ["operator.admin", "operator.pairing"],
     auth,
   };

@@ -358,7 +358,7 @@ test("a token mismatch of a device says that a stored device token may be tried"
 test("a device token does not serve another role", async () => {
   await using world = await startGateway();
   const operator = makeDevice();
-  const asked = { device: operator, role: "operator", clientId: "cli", mode: "cli", scopes: ["operator.read"] };
+  const asked = { device: operator, role: "operator", clientId: "openclaw-tui", mode: "ui", scopes: ["operator.read"] };
   const deviceToken = await world.pair(asked);
   const { response } = await world.connect({ device: operator, auth: { deviceToken } });
   expect(response.error?.details).toMatchObject({ code: "AUTH_DEVICE_TOKEN_MISMATCH" });
@@ -373,7 +373,7 @@ test("a device token does not serve another device", async () => {
 
 test("a device token does not give more scopes than it holds", async () => {
   await using world = await startGateway();
-  const asked = { device, role: "operator", clientId: "cli", mode: "cli", scopes: ["operator.read"] };
+  const asked = { device, role: "operator", clientId: "openclaw-tui", mode: "ui", scopes: ["operator.read"] };
   const deviceToken = await world.pair(asked);
   const { client, response } = await world.connect({ ...asked, scopes: everyScope, auth: { deviceToken } });
   expect(response.error?.details).toMatchObject({ code: "AUTH_SCOPE_MISMATCH", authReason: "scope_mismatch" });

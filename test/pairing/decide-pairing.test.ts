@@ -6,6 +6,7 @@ import {
   type PairingDecision,
   type PairingPolicy,
 } from "../../src/pairing/decide-pairing.ts";
+import { isInternalClient } from "../../src/pairing/decide-auth.ts";
 import type { DeviceRecord } from "../../src/pairing/records.ts";
 import { approveDevice, optional } from "../../src/pairing/requests.ts";
 import { holdsScopes } from "../../src/protocol/vocabulary.ts";
@@ -272,17 +273,19 @@ describe("of any applicant", () => {
       fc.property(anyPolicy, anyApplicant, anyRecord, (policy, applicant, device) => {
         const decision = decidePairing(policy, applicant, device);
         fc.pre(decision.ok === "admit");
-        expect([...decision.scopes, ...(decision.removed ?? [])].toSorted()).toEqual(applicant.scopes.toSorted());
+        const wanted = applicant.role === "node" ? [] : applicant.scopes; // operator scopes mean nothing to a node
+        expect([...decision.scopes, ...(decision.removed ?? [])].toSorted()).toEqual(wanted.toSorted());
         expect(decision.why === undefined).toBe(decision.removed === undefined);
       }),
     );
   });
 
-  test("a key is let in only with an approved role, and an operator only with approved scopes", () => {
+  test("a key is let in only with an approved role and scopes, but for the gateway's own callers", () => {
     fc.assert(
       fc.property(anyPolicy, anyApplicant, anyRecord, (policy, applicant, device) => {
         const decision = decidePairing(policy, { ...applicant, hasDevice: true }, device);
-        fc.pre(decision.ok === "admit");
+        const isOwnCaller = applicant.isDirect && isInternalClient(applicant.clientId, applicant.clientMode);
+        fc.pre(decision.ok === "admit" && !isOwnCaller);
         expect(device?.roles).toContain(applicant.role);
         expect(applicant.role === "node" || holdsScopes(device?.scopes ?? [], decision.scopes)).toBe(true);
       }),
@@ -326,5 +329,32 @@ describe("of any applicant", () => {
         expect(decidePairing(policy, applicant, approved).ok).toBe("admit");
       }),
     );
+  });
+});
+
+describe("the gateway's own caller with a key that nobody approved", () => {
+  const own: Applicant = {
+    ...operator,
+    clientId: "cli",
+    clientMode: "cli",
+    isDirect: true,
+    scopes: ["operator.admin"],
+  };
+
+  test("keeps its scopes on a direct loopback connection with the shared secret", () => {
+    expect(decidePairing(byDefault, own, undefined)).toEqual({ ok: "admit", scopes: ["operator.admin"] });
+  });
+
+  test("is enrolled where its process is proven local", () => {
+    expect(decidePairing(byDefault, { ...own, isProvenLocal: true }, undefined)).toMatchObject({ ok: "enrol" });
+  });
+
+  test.each<[name: string, change: Partial<Applicant>]>([
+    ["through a tunnel", { isDirect: false }],
+    ["with a device token", { authenticatedBy: "device-token" }],
+    ["without a credential", { authenticatedBy: "none" }],
+    ["as a node", { role: "node", scopes: [] }],
+  ])("waits like any other %s", (_name, change) => {
+    expect(decidePairing(byDefault, { ...own, ...change }, undefined)).toMatchObject({ ok: "pend" });
   });
 });

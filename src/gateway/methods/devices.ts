@@ -36,15 +36,10 @@ export function deviceMethods({ tables, devices, tokens, sessions, runtime }: Me
     },
 
     "device.pair.approve": async ({ session }, { requestId }) => {
-      const device = await devices.approve(
-        requestId,
-        "owner",
-        deciderOf(session),
-        ({ deviceId, role, scopes }) => {
-          assertOwnDevice(session, deviceId);
-          assertMayGrant(session, role, scopes);
-        },
-      );
+      const device = await devices.approve(requestId, "owner", deciderOf(session), ({ deviceId, role, scopes }) => {
+        assertOwnDevice(session, deviceId);
+        assertMayGrant(session, role, scopes);
+      });
       return { requestId, device: deviceSummary(device, sessions.isConnected(device.deviceId)) };
     },
 

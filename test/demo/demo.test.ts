@@ -1,0 +1,87 @@
+import { execFile } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { promisify } from "node:util";
+import { expect, test } from "vitest";
+import { type DemoStep, runDemo } from "../../src/demo/index.ts";
+import { systemRuntime } from "../../src/runtime.ts";
+import { at } from "../support/raw-client.ts";
+import { binPath, CliHome, type CliEvent, type SpawnedCli } from "../support/run-cli.ts";
+
+const run = promisify(execFile);
+const direction = { deviceId: expect.stringMatching(/^[0-9a-f]{64}$/u), paired: true, verified: true, latencyMs: expect.any(Number) };
+
+/** A machine whose temporary directory is its own, so that what is left in it can be seen. */
+function machineForDemo() {
+  const home = new CliHome();
+  const temporary = home.path("tmp");
+  mkdirSync(temporary);
+  return { home, temporary, start: (line: string): SpawnedCli => home.spawn(line, { env: { TMPDIR: temporary } }) };
+}
+
+test("the demo pairs, invokes, rotates and heals in both directions, and leaves nothing behind", async () => {
+  const { home, temporary, start } = machineForDemo();
+  using _home = home;
+  await using demo = start("demo --json");
+  const { code, stdout } = await demo.ended;
+  expect(code).toBe(0);
+  const events = demo.events.items;
+  expect(events.slice(0, -1).map((event) => event["step"])).toEqual(["gateways", "ssh", "tunnel", "nodes", "approve", "invoke", "rotate", "cut", "verify"]);
+  expect(events.at(-1)).toMatchObject({ ok: true, event: "done", toRemote: direction, toLocal: direction, healedMs: expect.any(Number) });
+  expect(stdout).not.toContain("PRIVATE KEY");
+  expect(readdirSync(temporary)).toEqual([]);
+  expect(existsSync(home.stateDir)).toBe(false);
+  expect(await runningIn(temporary)).toEqual([]);
+});
+
+test.each(["gateways", "nodes"])("SIGINT after the step %s ends everything that was started", async (step) => {
+  const { home, temporary, start } = machineForDemo();
+  using _home = home;
+  await using demo = start("demo --json");
+  await demo.events.find((event: CliEvent) => event["step"] === step);
+  expect(await runningIn(temporary)).not.toEqual([]);
+  expect(await demo.stop("SIGINT")).toMatchObject({ code: 130, signal: null });
+  expect(await runningIn(temporary)).toEqual([]);
+  expect(readdirSync(temporary)).toEqual([]);
+});
+
+test("--keep stays up with commands that work when they are pasted, until it is stopped", async () => {
+  const { home, start } = machineForDemo();
+  using _home = home;
+  await using demo = start("demo --keep --json");
+  const up = await demo.event("up");
+  for (const line of textsAt(up, "tryThis")) {
+    const { stdout } = await run("bash", ["-c", `openclaw() { "${process.execPath}" "${binPath}" "$@"; }; export ${line.replace(" openclaw ", "; openclaw ")} --json`], { env: home.env() });
+    expect(JSON.parse(stdout), line).toMatchObject({ ok: true });
+  }
+  expect(await demo.stop("SIGINT")).toMatchObject({ code: 0, signal: null });
+});
+
+test("without sshd the demo brings an SSH server of its own", async () => {
+  const steps: DemoStep[] = [];
+  const result = await runDemo({
+    launcher: { command: process.execPath, args: [binPath] },
+    env: process.env,
+    runtime: systemRuntime,
+    signal: new AbortController().signal,
+    sshdPaths: [],
+    onStep: (step) => steps.push(step),
+  });
+  expect(result).toMatchObject({ ssh: "in-process", toRemote: direction, toLocal: direction });
+  expect(steps.map(({ step }) => step)).toContain("verify");
+});
+
+/** Processes that have anything to do with a directory, by command line or environment (Linux: proc(5)). */
+async function runningIn(directory: string): Promise<readonly string[]> {
+  const found: string[] = [];
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/u.test(name) && Number(name) !== process.pid)) {
+    const texts = await Promise.all(["cmdline", "environ"].map((file) => readFile(`/proc/${pid}/${file}`, "utf8").catch(() => "")));
+    if (texts.some((text) => text.includes(directory))) found.push(`${pid} ${texts[0]?.replaceAll("\0", " ")}`);
+  }
+  return found;
+}
+
+function textsAt(event: CliEvent, name: string): readonly string[] {
+  const value = at(event, name);
+  return Array.isArray(value) ? value.map(String) : [];
+}

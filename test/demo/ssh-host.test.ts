@@ -1,0 +1,65 @@
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { type SshHostOptions, startSshHost } from "../../src/demo/ssh-host.ts";
+import { systemRuntime } from "../../src/runtime.ts";
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "ssh-host-"));
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+function options(more: Partial<SshHostOptions> = {}): SshHostOptions {
+  return { directory: join(directory, "ssh"), runtime: systemRuntime, signal: new AbortController().signal, ...more };
+}
+
+/** What the server on this port says first. */
+async function greeting(port: number): Promise<string> {
+  const socket = connect({ host: "127.0.0.1", port });
+  socket.end();
+  return text(socket);
+}
+
+test("OpenSSH's server where it is installed, with keys that only this user reads", async () => {
+  await using host = await startSshHost(options());
+  expect(host.kind).toBe("openssh");
+  expect(await greeting(host.port)).toMatch(/^SSH-2\.0-OpenSSH/u);
+  expect(host.hostKey).toMatch(/^ssh-ed25519 AAAA/u);
+  const open = readdirSync(join(directory, "ssh")).filter((name) => (statSync(join(directory, "ssh", name)).mode & 0o077) !== 0);
+  expect(open.filter((name) => name !== "sshd.pid")).toEqual([]);
+});
+
+test.each([
+  ["is not installed", []],
+  ["is not where it is looked for", ["/nowhere/sshd"]],
+  ["does not start", ["/bin/false"]],
+  ["cannot be started", ["/etc"]],
+])("where sshd %s, one of our own", async (_why, sshdPaths) => {
+  await using host = await startSshHost(options({ sshdPaths }));
+  expect(host.kind).toBe("in-process");
+  expect(await greeting(host.port)).toMatch(/^SSH-2\.0-/u);
+});
+
+test("the port is free again afterwards", async () => {
+  const host = await startSshHost(options());
+  await host[Symbol.asyncDispose]();
+  await expect(greeting(host.port)).rejects.toMatchObject({ code: "ECONNREFUSED" });
+});
+
+test("being asked to stop while sshd comes up leaves no sshd", async () => {
+  const stop = new AbortController();
+  const { sleep } = systemRuntime;
+  const runtime = {
+    ...systemRuntime,
+    sleep: (ms: number, signal?: AbortSignal) => {
+      stop.abort(new Error("asked to stop"));
+      return sleep(ms, signal);
+    },
+  };
+  await expect(startSshHost(options({ runtime, signal: stop.signal }))).rejects.toThrow("asked to stop");
+  expect(readdirSync(join(directory, "ssh"))).not.toContain("sshd.pid");
+});
