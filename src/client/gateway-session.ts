@@ -7,7 +7,7 @@ import type { Method, MethodParams, MethodResults } from "../protocol/methods.ts
 import type { Runtime } from "../runtime.ts";
 import { Calls } from "../transport/calls.ts";
 import type { CloseInfo, FrameSocket } from "../transport/frame-socket.ts";
-import type { HandshakeInbox } from "./connect-gateway.ts";
+import type { HandshakeInbox } from "./handshake-inbox.ts";
 
 export interface CallOptions {
   /** Milliseconds to wait for the response; 10 s unless told otherwise. */

@@ -2,48 +2,23 @@
 import { type ClientDescription, type GatewayAddress } from "../client/connect-gateway.ts";
 import type { GatewaySession, Liveness } from "../client/gateway-session.ts";
 import { openSession, type SessionOptions, type TokenMemory } from "../client/open-session.ts";
-import { isRejection, outcomeOf, outcomeOfClose } from "../client/outcome.ts";
+import { outcomeOf, outcomeOfClose } from "../client/outcome.ts";
 import { isFailure, OpenClawError } from "../errors.ts";
 import type { DeviceIdentity } from "../identity/device-identity.ts";
 import { fingerprint } from "../identity/fingerprint.ts";
 import { closeCodes } from "../protocol/close.ts";
-import type { EventFrame } from "../protocol/frame.ts";
-import { isObject } from "../protocol/frame.ts";
 import { type Runtime, systemRuntime } from "../runtime.ts";
 import { reconnectBackoff, retryDelay } from "../transport/backoff.ts";
 import { version } from "../version.ts";
 import type { InvokeHandler } from "./handlers/index.ts";
-import { type InvokeReport, InvokeServer } from "./serve.ts";
+import { EventInbox } from "./event-inbox.ts";
+import { finalFailure, notApprovedInTime, revoked } from "./final-failure.ts";
+import type { NodeEvent } from "./node-event.ts";
+import { InvokeServer } from "./serve.ts";
+import { SurfaceWatch } from "./surface-watch.ts";
 import { describePlatform } from "./platform.ts";
 
-/** What a node host tells about itself, as `node run --json` prints it. */
-export type NodeEvent =
-  | { readonly event: "connecting"; readonly url: string }
-  | {
-      readonly event: "pairing-required";
-      readonly requestId: string;
-      readonly deviceId: string;
-      readonly fingerprint: string;
-      readonly layer: "device" | "surface";
-      /** The command to paste on the gateway's host. */
-      readonly approve: string;
-    }
-  | {
-      readonly event: "ready";
-      readonly deviceId: string;
-      readonly connId: string;
-      readonly protocol: number;
-      readonly gatewayVersion: string;
-      readonly commands: readonly string[];
-    }
-  | ({ readonly event: "invoke" } & InvokeReport)
-  | {
-      readonly event: "disconnected";
-      readonly code: number | string;
-      readonly reason: string;
-      readonly retryInMs: number;
-    }
-  | { readonly event: "stopped"; readonly reason: string };
+export type { NodeEvent } from "./node-event.ts";
 
 export interface NodeHostOptions {
   readonly gateway: GatewayAddress;
@@ -309,86 +284,4 @@ class NodeHost {
   #chance(): number {
     return Buffer.from(this.#runtime.random(4)).readUInt32BE() / 2 ** 32;
   }
-}
-
-/** Events that arrive before anybody listens wait in order. */
-class EventInbox {
-  #early: EventFrame[] = [];
-  #listener: ((event: EventFrame) => void) | undefined;
-
-  push(event: EventFrame): void {
-    if (this.#listener === undefined) this.#early.push(event);
-    else this.#listener(event);
-  }
-
-  listen(listener: (event: EventFrame) => void): void {
-    this.#listener = listener;
-    for (const event of this.#early.splice(0)) listener(event);
-  }
-}
-
-/** Where the second approval stands: told in hello-ok by gateways of ours, by events afterwards. */
-class SurfaceWatch {
-  requestId: string | undefined;
-  commands: readonly string[];
-  /** Set when a person said no: `: reason`, or empty. */
-  rejection: string | undefined;
-  readonly #declared: readonly string[];
-
-  constructor({ hello }: GatewaySession, declared: readonly string[]) {
-    this.#declared = declared;
-    const state = isObject(hello.snapshot["node"]) ? hello.snapshot["node"] : {};
-    this.requestId = typeof state["requestId"] === "string" ? state["requestId"] : undefined;
-    const commands = state["commands"];
-    this.commands = Array.isArray(commands) ? commands.filter((command) => typeof command === "string") : declared;
-  }
-
-  /** True while the node can be asked something. */
-  get isReady(): boolean {
-    return this.requestId === undefined || this.commands.length > 0;
-  }
-
-  /** Takes an event in; true when it changed something. */
-  hear({ event, payload }: EventFrame): boolean {
-    if (event !== "node.pair.resolved" || !isObject(payload)) return false;
-    if (payload["decision"] === "approved") {
-      this.requestId = undefined;
-      this.commands = Array.isArray(payload["commands"]) ? payload["commands"].map(String) : this.#declared;
-      return true;
-    }
-    if (payload["decision"] !== "rejected" || payload["requestId"] !== this.requestId) return false;
-    this.rejection = typeof payload["reason"] === "string" ? `: ${payload["reason"]}` : "";
-    return true;
-  }
-}
-
-function notApprovedInTime(requestId: string | undefined, layer: "device" | "surface"): OpenClawError {
-  const approve = `openclaw ${layer === "device" ? "devices" : "nodes"} approve ${requestId ?? ""}`.trim();
-  return new OpenClawError("pairing-required", "nobody approved this node in time", {
-    hint: `approve it on the gateway's host (${approve}) and start it again, or wait longer with --approval-timeout`,
-    fix: approve,
-    details: { layer, ...(requestId === undefined ? {} : { requestId }) },
-  });
-}
-
-function revoked(error: OpenClawError): OpenClawError {
-  return new OpenClawError("device-token-mismatch", "the gateway revoked this device's node role", {
-    hint: "if that was not meant, start the node again and have it approved",
-    details: { ...error.details },
-    cause: error,
-  });
-}
-
-function finalFailure(error: unknown): unknown {
-  if (!isFailure(error, "pairing-required") || !isRejection(error)) return error;
-  const reason = error.details?.["rejectedReason"];
-  return new OpenClawError(
-    "pairing-rejected",
-    `the gateway's owner rejected this device${typeof reason === "string" ? `: ${reason}` : ""}`,
-    {
-      hint: "ask the gateway's owner; starting again makes a new request",
-      details: { ...error.details },
-      cause: error,
-    },
-  );
 }

@@ -251,3 +251,12 @@ test("the same key is the same device, wherever it connects from", async () => {
   }
   expect(world.gateway.pending().devices).toHaveLength(1);
 });
+
+test.each(["with blanks in it", "pässwörd", "日本"])(
+  "a password like %j gets in by the frame alone",
+  async (password) => {
+    await using world = await startGateway({ auth: { mode: "password", password } });
+    await using session = await connectGateway(asOperator(world.url, { credential: secret("password", password) }));
+    expect(session.hello.auth?.method).toBe("password");
+  },
+);

@@ -1,0 +1,126 @@
+/** What is said in more than one place is the same everywhere: commands, man pages, completion, error codes, exit codes, versions. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { PassThrough } from "node:stream";
+import type { Command } from "commander";
+import { expect, test } from "vitest";
+import { manPages } from "../man/generate.ts";
+import { scripts, shells } from "../src/cli/completion/scripts.ts";
+import { wordsOf } from "../src/cli/completion/words.ts";
+import { Context } from "../src/cli/context.ts";
+import { exitCodes, failureCodes } from "../src/cli/failure-codes.ts";
+import { groups } from "../src/cli/groups.ts";
+import { buildWholeProgram } from "../src/cli/program.ts";
+import { version } from "../src/version.ts";
+
+const root = join(import.meta.dirname, "..");
+const read = (...names: readonly string[]) => readFileSync(join(root, ...names), "utf8");
+const packageJson: { readonly version: string; readonly man: readonly string[] } = JSON.parse(read("package.json"));
+
+const silent = new PassThrough();
+const program = await buildWholeProgram(
+  new Context({ env: {}, streams: { stdin: new PassThrough(), stdout: silent, stderr: silent }, signal: new AbortController().signal }, []),
+);
+const commands = leavesOf(program, []);
+
+test("every command of the contract is there", () => {
+  expect(commands.map(([path]) => path).toSorted()).toEqual(
+    [
+      ...["gateway run", "gateway status", "gateway token", "node run", "node status"],
+      ...["approve", "clear", "list", "reject", "remove", "rename", "revoke", "rotate"].map((verb) => `devices ${verb}`),
+      ...["approve", "describe", "invoke", "list", "pending", "reject", "rename"].map((verb) => `nodes ${verb}`),
+      ...["approve", "list", "reject", "request"].map((verb) => `pair ${verb}`),
+      ...["create", "list", "show"].map((verb) => `identity ${verb}`),
+      ...["get", "list", "path", "set", "unset", "validate"].map((verb) => `config ${verb}`),
+      ...["tunnel open", "call", "explain", "completion", "demo"],
+    ].toSorted(),
+  );
+});
+
+test.each(commands)("%s says what it does, and has an example that begins with it", (path, command) => {
+  expect(command.description()).not.toBe("");
+  expect(helpOf(command)).toMatch(new RegExp(`\\n {2}\\$ ([A-Z_]+=\\S+ )*openclaw ${path}`, "u"));
+});
+
+test.each(commands)("every option and argument of %s is described", (_path, command) => {
+  const options = command.options.filter(({ hidden }) => !hidden);
+  for (const { flags, description } of options) expect(description, flags).not.toBe("");
+  for (const argument of command.registeredArguments) expect(argument.description, argument.name()).not.toBe("");
+});
+
+test("the summary of a group is the same in the list and in its own help", () => {
+  for (const { name, summary } of groups) {
+    const command = program.commands.find((candidate) => candidate.name() === name);
+    if (command?.commands.length !== 0) expect(command?.description(), name).toBe(summary);
+  }
+});
+
+test("the man pages are those that the command tree makes (npm run man)", async () => {
+  const pages = await manPages();
+  expect(readdirSync(join(root, "man")).filter((name) => name.endsWith(".1")).toSorted()).toEqual([...pages.keys()].toSorted());
+  for (const [name, text] of pages) expect(read("man", name) === text, `${name} is not in step`).toBe(true);
+});
+
+test("the package names every man page", async () => {
+  const pages = await manPages();
+  expect(packageJson.man.toSorted()).toEqual([...pages.keys()].map((name) => `man/${name}`).toSorted());
+});
+
+test.each(commands)("%s stands in its man page with every option and argument", (path, command) => {
+  const page = read("man", `openclaw-${path.split(" ")[0]}.1`).replaceAll("\\-", "-");
+  expect(page).toContain(`.SH OPENCLAW ${path.toUpperCase()}\n`);
+  for (const { flags, hidden } of command.options) if (!hidden) expect(page).toContain(`.B ${flags}\n`);
+  for (const argument of command.registeredArguments) expect(page).toContain(`.B ${argument.name()}\n`);
+});
+
+test("every error code is explained, and stands in openclaw(1) with its exit code", () => {
+  const [, union = ""] = /export type FailureCode =\n([\s\S]*?);\n/u.exec(read("src/errors.ts")) ?? [];
+  const codes = [...union.matchAll(/\| "([a-z-]+)"/gu)].map(([, code]) => code ?? "");
+  expect(codes).not.toEqual([]);
+  expect(Object.keys(failureCodes).toSorted()).toEqual(codes.toSorted());
+  const page = read("man/openclaw.1").replaceAll("\\-", "-");
+  for (const [code, { exit }] of Object.entries(failureCodes)) expect(page).toContain(`.B ${code} (${exitCodes[exit]})\n`);
+});
+
+test("the exit codes of the README are the exit codes", () => {
+  const rows = read("README.md").matchAll(/^\| (\d+) \| ([a-z-]+) \|/gmu);
+  expect([...rows].map(([, code, name]) => [name, Number(code)])).toEqual(Object.entries(exitCodes));
+});
+
+test("error codes and commands that the README names exist", () => {
+  const named = [...read("README.md").matchAll(/openclaw ((?:[a-z]+ )?[a-z]+)/gu)].map(([, words = ""]) => words);
+  const known = new Set([...commands.map(([path]) => path), ...groups.map(({ name }) => name)]);
+  const unknown = named.filter((words) => !known.has(words) && !known.has(words.split(" ")[0] ?? ""));
+  expect(unknown.filter((words) => groups.some(({ name }) => words.startsWith(name)))).toEqual([]);
+});
+
+test("the changelog and the package have the program's version", () => {
+  expect(packageJson.version).toBe(version);
+  expect(read("CHANGELOG.md")).toContain(version);
+});
+
+test.each(shells)("the %s completion has every command, and every option of each", (shell) => {
+  const script = scripts[shell](wordsOf(program));
+  for (const [path, command] of commands) {
+    for (const word of path.split(" ")) expect(script).toContain(word);
+    for (const { long, hidden } of command.options) if (!hidden) expect(script).toContain(long?.replace(/^--/u, "") ?? "");
+  }
+});
+
+test("what only this command may do is said nowhere else: every --json answer of a secret needs --show", () => {
+  const revealing = commands.filter(([, command]) => command.options.some(({ long }) => long === "--show")).map(([path]) => path);
+  expect(revealing.toSorted()).toEqual(["config get", "gateway token", "identity show"]);
+});
+
+/** Every command that does something, with its words. */
+function leavesOf(command: Command, path: readonly string[]): [path: string, command: Command][] {
+  if (command.commands.length === 0) return [[path.join(" "), command]];
+  return command.commands.flatMap((child) => leavesOf(child, [...path, child.name()]));
+}
+
+function helpOf(command: Command): string {
+  let text = "";
+  command.configureOutput({ writeOut: (part) => void (text += part) });
+  command.outputHelp();
+  return text;
+}
