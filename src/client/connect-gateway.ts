@@ -98,7 +98,9 @@ async function dialGateway(
   inbox: HandshakeInbox,
 ): Promise<FrameSocket> {
   const { url, headers = [], tlsFingerprint, sendAuthHeader } = gateway;
-  const bearer = sendAuthHeader === false ? undefined : credential?.secret;
+  // A header holds visible ASCII (RFC 9110 § 5.5): a password with anything else goes in the frame alone.
+  const fitsHeader = credential !== undefined && /^[\x21-\x7e]+$/u.test(credential.secret.reveal());
+  const bearer = sendAuthHeader === false || !fitsHeader ? undefined : credential.secret;
   try {
     return await dial({ url, bearer, headers, tlsFingerprint, timeoutMs, signal }, inbox);
   } catch (error) {
