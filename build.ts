@@ -1,9 +1,20 @@
 /** Builds what the package ships: the CLI and the library as lazily split bundles, and the library's types. */
 import { execFileSync } from "node:child_process";
 import { rmSync } from "node:fs";
-import { build } from "esbuild";
+import { build, type Plugin } from "esbuild";
 
 rmSync("dist", { recursive: true, force: true });
+
+/** commander starts programs for subcommands that are executables of their own; we have none, and child_process is dear to load. */
+const withoutChildProcesses: Plugin = {
+  name: "commander-without-child-processes",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
+      importer.includes("commander") ? { path: "child_process", namespace: "unused" } : undefined,
+    );
+    onLoad({ filter: /.*/, namespace: "unused" }, () => ({ contents: "export default {};" }));
+  },
+};
 
 await build({
   entryPoints: { main: "src/cli/main.ts", index: "src/index.ts" },
@@ -17,6 +28,7 @@ await build({
   minifyWhitespace: true,
   // CommonJS packages with native or optional parts stay what they are; they are loaded when a socket or a tunnel is opened.
   external: ["ws", "ssh2"],
+  plugins: [withoutChildProcesses],
   banner: {
     js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
   },

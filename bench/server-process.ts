@@ -23,7 +23,7 @@ export async function startServer<Ready>(
   task: Serializable,
   readReady: (message: unknown) => Ready,
 ): Promise<ServerProcess<Ready>> {
-  const child = fork(module, { execArgv: ["--expose-gc", ...(process.env.PROF ? ["--cpu-prof", "--cpu-prof-dir=/tmp/prof"] : [])] });
+  const child = fork(module, { execArgv: ["--expose-gc", ...(process.env.PROF ? process.env.PROF.split(" ") : [])] });
   const gone = once(child, "exit");
   const answerTo = async (message: Serializable): Promise<unknown> => {
     const answered = once(child, "message");

@@ -1,5 +1,4 @@
 /** Time, chance and log: the only things our long-lived objects take from the world without being handed them. */
-import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
@@ -21,10 +20,29 @@ export interface Runtime {
   readonly log: Log;
 }
 
+/** Drawing 4 KiB costs hardly more than drawing 16 bytes, and every connection needs a few times 16. */
+const poolBytes = 4096;
+let pool: Buffer = Buffer.alloc(0);
+
+/** From the global, which is made at its first use: node:crypto would be loaded by whoever imports this file. */
+function fresh(size: number): Buffer<ArrayBuffer> {
+  return crypto.getRandomValues(Buffer.alloc(size));
+}
+
+/** `size` bytes that are handed out once; a copy, so that what is kept does not keep the pool, and nobody reads ahead in it. */
+function randomPool(size: number): Uint8Array {
+  if (size > poolBytes / 16) return fresh(size);
+  if (pool.length < size) pool = fresh(poolBytes);
+  const drawn = Uint8Array.from(pool.subarray(0, size));
+  pool.fill(0, 0, size);
+  pool = pool.subarray(size);
+  return drawn;
+}
+
 /** The real clock, the system's randomness, and a log that says nothing until it is given a voice. */
 export const systemRuntime: Runtime = {
   now: () => Date.now(),
-  random: (size) => randomBytes(size),
+  random: (size) => randomPool(size),
   async sleep(ms, signal) {
     try {
       await delay(ms, undefined, signal === undefined ? {} : { signal });

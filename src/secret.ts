@@ -43,6 +43,12 @@ export function hashSecret(value: string): string {
   return hash("sha256", value, "hex");
 }
 
+/** True when `storedHash` is what `hashSecret` made of `value`. Constant time. */
+export function matchesHash(value: string, storedHash: string): boolean {
+  const stored = Buffer.from(storedHash, "hex");
+  return stored.length === 32 && timingSafeEqual(hash("sha256", value, "buffer"), stored);
+}
+
 /** Compares in constant time, whatever the lengths: both sides are hashed first. */
 export function sameSecret(a: string, b: string): boolean {
   return timingSafeEqual(hash("sha256", a, "buffer"), hash("sha256", b, "buffer"));

@@ -7,7 +7,7 @@ import type { Config } from "../config/resolve.ts";
 import { OpenClawError } from "../errors.ts";
 import type { DeviceIdentity } from "../identity/device-identity.ts";
 import { type Log, type Runtime, systemRuntime, withLog } from "../runtime.ts";
-import { Secret } from "../secret.ts";
+import type { Secret } from "../secret.ts";
 import type { TokenFile } from "../state/token-memory.ts";
 import type { Launcher } from "../demo/cli-process.ts";
 import type { Globals } from "./globals.ts";
@@ -150,6 +150,7 @@ export class Context {
     }
     if (value !== undefined) {
       this.#warnArgv(name);
+      const { Secret } = await import("../secret.ts");
       return new Secret(value);
     }
     return this.secretFile(file, `--${name}-file`);

@@ -72,8 +72,11 @@ interface Parts {
   readonly host: string;
 }
 
-/** How often what other processes changed in the store is taken over, and last-seen times are written. */
+/** How often what other processes changed in the store is taken over. */
 const housekeepingMs = 500;
+
+/** How often last-seen times are written: seldom, because each is a record of its own when a thousand nodes come back at once. */
+const lastSeenMs = 5000;
 
 /** Who approves when the embedding program itself does. */
 const owner: Decider = { connId: "owner", address: "local" };
@@ -169,7 +172,8 @@ class RunningGateway implements Gateway {
     const { tickIntervalMs, pingIntervalMs } = this.#policy.limits;
     this.#every(tickIntervalMs, () => this.#sessions.tellAll("tick", { ts: this.#runtime.now() }));
     this.#every(pingIntervalMs, () => this.#connections.forEach((connection) => connection.checkAlive()));
-    this.#every(housekeepingMs, () => void this.#keepHouse());
+    this.#every(housekeepingMs, () => this.#guarded(() => this.#takeOver()));
+    this.#every(lastSeenMs, () => this.#guarded(() => this.#lastSeen.write()));
   }
 
   pending(): ReturnType<Gateway["pending"]> {
@@ -265,17 +269,17 @@ class RunningGateway implements Gateway {
   }
 
   /** Decisions made on the store by somebody else, such as an owner without a connection, take effect on live sessions too. */
-  async #keepHouse(): Promise<void> {
-    try {
-      await this.#lastSeen.write();
-      await this.#tables.refresh();
-      if (this.#tables.generation === this.#seenGeneration) return;
-      this.#seenGeneration = this.#tables.generation;
-      this.#devices.closeOutdated();
-      this.#surfaces.actOnForeignChanges();
-    } catch (error) {
-      this.#runtime.log("error", "store not reachable", { error: String(error) });
-    }
+  async #takeOver(): Promise<void> {
+    await this.#tables.refresh();
+    if (this.#tables.generation === this.#seenGeneration) return;
+    this.#seenGeneration = this.#tables.generation;
+    this.#devices.closeOutdated();
+    this.#surfaces.actOnForeignChanges();
+  }
+
+  /** Housekeeping that fails is logged and tried again at its next turn. */
+  #guarded(work: () => Promise<void>): void {
+    work().catch((error: unknown) => this.#runtime.log("error", "store not reachable", { error: String(error) }));
   }
 
   #every(ms: number, action: () => void): void {

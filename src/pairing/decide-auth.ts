@@ -4,7 +4,7 @@
  */
 import type { RefusalCode } from "../protocol/refusals.ts";
 import { holdsScopes, type Role } from "../protocol/vocabulary.ts";
-import { hashSecret, type Secret, sameSecret } from "../secret.ts";
+import { matchesHash, type Secret, sameSecret } from "../secret.ts";
 import type { DeviceRecord } from "./records.ts";
 
 export type AuthMode = "token" | "password" | "trusted-proxy" | "none";
@@ -105,7 +105,7 @@ function judgeDeviceToken(presented: Presented, given: readonly string[], device
   if (device === undefined) return unmatchedDeviceToken(presented, "device is not known");
   const record = device.tokens[presented.role];
   if (record === undefined) return unmatchedDeviceToken(presented, `no token for role ${presented.role}`);
-  const isPresented = given.some((value) => sameSecret(hashSecret(value), record.hash));
+  const isPresented = given.some((value) => matchesHash(value, record.hash));
   if (!isPresented) return unmatchedDeviceToken(presented, "device_token_mismatch");
   if (record.revokedAtMs !== undefined) return wrong("device_token_revoked");
   if (presented.role === "operator" && !holdsScopes(record.scopes, presented.scopes)) return wrong("scope_mismatch");
@@ -142,7 +142,7 @@ function judgeNone(policy: AuthPolicy, given: readonly string[]): Verdict {
 function disagrees(policy: AuthPolicy, { header, token, role }: Presented, device: DeviceRecord | undefined): boolean {
   if (!header || !token || header === token || isSharedSecret(policy, token)) return false;
   const deviceHash = device?.tokens[role]?.hash;
-  return deviceHash === undefined || !sameSecret(hashSecret(token), deviceHash);
+  return deviceHash === undefined || !matchesHash(token, deviceHash);
 }
 
 function matches(secret: Secret | undefined, value: string): boolean {

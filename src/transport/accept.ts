@@ -17,9 +17,11 @@ export class Acceptor {
 
   /** Answers 101 and hands over the socket; a request that is no proper upgrade is answered 400 and `accepted` never runs. */
   accept(request: IncomingMessage, socket: Duplex, head: Buffer, accepted: (open: OpenSocket) => void): void {
+    socket.cork(); // what is sent at once leaves together with the 101, in one packet
     this.#server.handleUpgrade(request, socket, head, (web) => {
       accepted((listener) => new FrameSocket(web, listener));
     });
+    socket.uncork();
   }
 }
 

@@ -9,7 +9,10 @@ beforeAll(async () => {
 afterAll(() => home[Symbol.asyncDispose]());
 
 test("the result of a method, as JSON in both forms", async () => {
-  expect(await home.ask("call health --json")).toMatchObject({ code: 0, json: { ok: true, method: "health", result: { ok: true, ts: expect.any(Number) } } });
+  expect(await home.ask("call health --json")).toMatchObject({
+    code: 0,
+    json: { ok: true, method: "health", result: { ok: true, ts: expect.any(Number) } },
+  });
   const { stdout, code } = await home.ask("call health");
   expect({ code, result: JSON.parse(stdout) }).toMatchObject({ code: 0, result: { ok: true } });
 });
@@ -27,19 +30,35 @@ test("params come from argv, a file or standard input", async () => {
   const id = "0".repeat(64);
   const file = home.path("params.json");
   writeFileSync(file, JSON.stringify({ nodeId: id }));
-  for (const [words, stdin] of [[`'{"nodeId":"${id}"}'`, ""], [`@${file}`, ""], ["-", `{"nodeId":"${id}"}`]] as const) {
-    expect(await home.ask(`call node.describe --params ${words} --json`, stdin)).toMatchObject({ code: 9, json: { error: { code: "not-found" } } });
+  for (const [words, stdin] of [
+    [`'{"nodeId":"${id}"}'`, ""],
+    [`@${file}`, ""],
+    ["-", `{"nodeId":"${id}"}`],
+  ] as const) {
+    expect(await home.ask(`call node.describe --params ${words} --json`, stdin)).toMatchObject({
+      code: 9,
+      json: { error: { code: "not-found" } },
+    });
   }
 });
 
 test("a method that is not there", async () => {
-  expect(await home.ask("call no.such.method --json")).toMatchObject({ code: 1, json: { ok: false, error: { code: "protocol", message: expect.stringContaining("no.such.method") } } });
+  expect(await home.ask("call no.such.method --json")).toMatchObject({
+    code: 1,
+    json: { ok: false, error: { code: "protocol", message: expect.stringContaining("no.such.method") } },
+  });
 });
 
 test("a scope that was not asked for is missing", async () => {
-  expect(await home.ask("call node.list --scope operator.pairing --json")).toMatchObject({ code: 6, json: { error: { code: "scope-missing" } } });
+  expect(await home.ask("call node.list --scope operator.pairing --json")).toMatchObject({
+    code: 6,
+    json: { error: { code: "scope-missing" } },
+  });
 });
 
 test("params that make no sense to the method", async () => {
-  expect(await home.ask(`call node.describe --params '{"node":1}' --json`)).toMatchObject({ code: 1, json: { ok: false, error: { code: "protocol" } } });
+  expect(await home.ask(`call node.describe --params '{"node":1}' --json`)).toMatchObject({
+    code: 1,
+    json: { ok: false, error: { code: "protocol" } },
+  });
 });

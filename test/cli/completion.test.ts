@@ -6,16 +6,24 @@ import { groups } from "../../src/cli/groups.ts";
 import { CliHome } from "../support/run-cli.ts";
 
 const run = promisify(execFile);
-const isInstalled = (program: string) => ["/bin", "/usr/bin", "/usr/local/bin"].some((directory) => existsSync(`${directory}/${program}`));
+const isInstalled = (program: string) =>
+  ["/bin", "/usr/bin", "/usr/local/bin"].some((directory) => existsSync(`${directory}/${program}`));
 
-test.each(["bash", "zsh", "fish", "powershell"])("the script for %s has every first word, and --json wraps it", async (shell) => {
-  using home = new CliHome();
-  const { code, stdout, stderr } = await home.run(`completion ${shell}`);
-  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-  for (const { name } of groups) expect(stdout).toContain(name);
-  for (const word of ["rotate", "--host-key-fingerprint", "--token-file"]) expect(stdout).toContain(word.replace(/^--/u, ""));
-  expect(await home.run(`completion ${shell} --json`)).toMatchObject({ code: 0, json: { ok: true, shell, script: stdout } });
-});
+test.each(["bash", "zsh", "fish", "powershell"])(
+  "the script for %s has every first word, and --json wraps it",
+  async (shell) => {
+    using home = new CliHome();
+    const { code, stdout, stderr } = await home.run(`completion ${shell}`);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    for (const { name } of groups) expect(stdout).toContain(name);
+    for (const word of ["rotate", "--host-key-fingerprint", "--token-file"])
+      expect(stdout).toContain(word.replace(/^--/u, ""));
+    expect(await home.run(`completion ${shell} --json`)).toMatchObject({
+      code: 0,
+      json: { ok: true, shell, script: stdout },
+    });
+  },
+);
 
 /** What bash would offer after these words, the last one unfinished. */
 async function offered(home: CliHome, ...words: readonly string[]): Promise<readonly string[]> {
@@ -32,7 +40,10 @@ async function offered(home: CliHome, ...words: readonly string[]): Promise<read
 
 test.each<[words: readonly string[], wanted: readonly string[]]>([
   [["dev"], ["devices"]],
-  [["devices", "r"], ["reject", "remove", "rename", "rotate", "revoke"]],
+  [
+    ["devices", "r"],
+    ["reject", "remove", "rename", "rotate", "revoke"],
+  ],
   [["devices", "rotate", "--se"], ["--self"]],
   [["--json", "devices", "app"], ["approve"]],
   [["tunnel", "open", "host", "--host-key-f"], ["--host-key-fingerprint"]],
@@ -67,6 +78,8 @@ test.runIf(isInstalled("fish"))("fish completes a verb", async () => {
   using home = new CliHome();
   const script = home.path("script.fish");
   writeFileSync(script, (await home.run("completion fish")).stdout);
-  const { stdout } = await run("fish", ["-c", `source ${script}; complete -C 'openclaw devices rot'`], { env: { ...process.env, HOME: home.directory } });
+  const { stdout } = await run("fish", ["-c", `source ${script}; complete -C 'openclaw devices rot'`], {
+    env: { ...process.env, HOME: home.directory },
+  });
   expect(stdout).toMatch(/^rotate\b/u);
 });

@@ -13,7 +13,10 @@ afterAll(() => home[Symbol.asyncDispose]());
 test("without devices the list says so", async () => {
   await using empty = await startGatewayHome();
   expect(await empty.ask("devices list")).toMatchObject({ code: 0, stdout: "No devices are paired.\n" });
-  expect(await empty.ask("devices list --json")).toMatchObject({ code: 0, json: { ok: true, pending: [], paired: [] } });
+  expect(await empty.ask("devices list --json")).toMatchObject({
+    code: 0,
+    json: { ok: true, pending: [], paired: [] },
+  });
   expect(await empty.ask("devices approve --json")).toMatchObject({ code: 9, json: { error: { code: "not-found" } } });
 });
 
@@ -46,7 +49,13 @@ test("a device that asks is listed with all that a person needs to decide", asyn
 });
 
 test("an approved device is listed with its roles, scopes and tokens, and never with a token", async () => {
-  const device = await home.pair({ displayName: "attic", role: "operator", clientId: "cli", mode: "cli", scopes: ["operator.read"] });
+  const device = await home.pair({
+    displayName: "attic",
+    role: "operator",
+    clientId: "cli",
+    mode: "cli",
+    scopes: ["operator.read"],
+  });
   const { json, stdout } = await home.ask("devices list --json");
   expect(json).toMatchObject({
     paired: expect.arrayContaining([
@@ -81,18 +90,27 @@ test.each<[how: string, wanted: (request: { id: string; deviceId: string }) => s
 });
 
 test("a name that two requests have is refused with both ids", async () => {
-  const ids = [await home.request({ device: makeDevice(), displayName: "twin" }), await home.request({ device: makeDevice(), displayName: "twin" })];
+  const ids = [
+    await home.request({ device: makeDevice(), displayName: "twin" }),
+    await home.request({ device: makeDevice(), displayName: "twin" }),
+  ];
   const { code, json } = await home.ask("devices approve twin --json");
-  expect({ code, json }).toMatchObject({ code: 9, json: { error: { code: "ambiguous", details: { candidates: expect.arrayContaining(ids) } } } });
+  expect({ code, json }).toMatchObject({
+    code: 9,
+    json: { error: { code: "ambiguous", details: { candidates: expect.arrayContaining(ids) } } },
+  });
   for (const id of ids) await home.ask(`devices reject ${id}`);
 });
 
-test.each(["unknown-name", "abc", "00000000-0000-0000-0000-000000000000"])("approving %s finds nothing", async (wanted) => {
-  expect(await home.ask(`devices approve ${wanted} --json`)).toMatchObject({
-    code: 9,
-    json: { error: { code: "not-found", fix: "openclaw devices list" } },
-  });
-});
+test.each(["unknown-name", "abc", "00000000-0000-0000-0000-000000000000"])(
+  "approving %s finds nothing",
+  async (wanted) => {
+    expect(await home.ask(`devices approve ${wanted} --json`)).toMatchObject({
+      code: 9,
+      json: { error: { code: "not-found", fix: "openclaw devices list" } },
+    });
+  },
+);
 
 test("the newest request is only shown, until it is approved by name or with --yes", async () => {
   const device = makeDevice();
@@ -100,7 +118,13 @@ test("the newest request is only shown, until it is approved by name or with --y
   for (const line of ["devices approve --json", "devices approve --latest --json"]) {
     expect(await home.ask(line)).toMatchObject({
       code: 5,
-      json: { error: { code: "approval-unconfirmed", fix: `openclaw devices approve ${requestId}`, details: { request: { requestId, fingerprint: fingerprint(device.id) } } } },
+      json: {
+        error: {
+          code: "approval-unconfirmed",
+          fix: `openclaw devices approve ${requestId}`,
+          details: { request: { requestId, fingerprint: fingerprint(device.id) } },
+        },
+      },
     });
   }
   expect(await home.ask("devices approve --latest --yes --json")).toMatchObject({ code: 0, json: { requestId } });
@@ -109,8 +133,14 @@ test("the newest request is only shown, until it is approved by name or with --y
 test("a rejected request is gone, and its device is told", async () => {
   const device = makeDevice();
   const requestId = await home.request({ device });
-  expect(await home.ask(`devices reject ${requestId} --reason 'not one of ours' --json`)).toMatchObject({ code: 0, json: { ok: true, requestId } });
-  expect(await home.ask(`devices approve ${requestId} --json`)).toMatchObject({ code: 9, json: { error: { code: "not-found" } } });
+  expect(await home.ask(`devices reject ${requestId} --reason 'not one of ours' --json`)).toMatchObject({
+    code: 0,
+    json: { ok: true, requestId },
+  });
+  expect(await home.ask(`devices approve ${requestId} --json`)).toMatchObject({
+    code: 9,
+    json: { error: { code: "not-found" } },
+  });
   const { response } = await home.connect({ device });
   expect(JSON.stringify(response.error)).toContain("not one of ours");
 });

@@ -32,15 +32,24 @@ test("a name that is too long is refused, and nothing changes", async () => {
 
 test("a removed device has to ask again", async () => {
   const device = await home.pair({ displayName: "gone" });
-  expect(await home.ask("devices remove gone --json")).toMatchObject({ code: 0, json: { ok: true, deviceId: device.id } });
+  expect(await home.ask("devices remove gone --json")).toMatchObject({
+    code: 0,
+    json: { ok: true, deviceId: device.id },
+  });
   expect((await home.connect({ device })).response.error?.details).toMatchObject({ code: "PAIRING_REQUIRED" });
-  expect(await home.ask("devices remove gone --json")).toMatchObject({ code: 9, json: { error: { code: "not-found" } } });
+  expect(await home.ask("devices remove gone --json")).toMatchObject({
+    code: 9,
+    json: { error: { code: "not-found" } },
+  });
 });
 
 test("a removed node is sent away, and waits for approval again", async () => {
   const node = await home.node("kitchen");
   const from = node.running.events.items.length;
-  expect(await home.ask("devices remove kitchen")).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Removed [0-9a-f]{64}\n$/u) });
+  expect(await home.ask("devices remove kitchen")).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/^Removed [0-9a-f]{64}\n$/u),
+  });
   const asked = await node.running.event("pairing-required", from);
   expect(asked).toMatchObject({ layer: "device" });
 });
@@ -49,9 +58,23 @@ test("clear without --yes is refused; --pending leaves the paired ones alone; --
   await using own = await startGatewayHome();
   const kept = await own.pair({ displayName: "kept" });
   const requestId = await own.request({ device: makeDevice() });
-  expect(await own.ask("devices clear --json")).toMatchObject({ code: 2, json: { error: { hint: expect.stringContaining("--yes") } } });
-  expect(await own.ask("devices clear --pending --yes --json")).toMatchObject({ code: 0, json: { ok: true, rejected: [requestId], removed: [] } });
-  expect(await own.ask("devices list --json")).toMatchObject({ json: { pending: [], paired: [{ deviceId: kept.id }] } });
-  expect(await own.ask("devices clear --yes --json")).toMatchObject({ code: 0, json: { rejected: [], removed: [kept.id] } });
-  expect(await own.ask("devices clear --yes")).toMatchObject({ code: 0, stdout: "Rejected 0 requests, removed 0 devices\n" });
+  expect(await own.ask("devices clear --json")).toMatchObject({
+    code: 2,
+    json: { error: { hint: expect.stringContaining("--yes") } },
+  });
+  expect(await own.ask("devices clear --pending --yes --json")).toMatchObject({
+    code: 0,
+    json: { ok: true, rejected: [requestId], removed: [] },
+  });
+  expect(await own.ask("devices list --json")).toMatchObject({
+    json: { pending: [], paired: [{ deviceId: kept.id }] },
+  });
+  expect(await own.ask("devices clear --yes --json")).toMatchObject({
+    code: 0,
+    json: { rejected: [], removed: [kept.id] },
+  });
+  expect(await own.ask("devices clear --yes")).toMatchObject({
+    code: 0,
+    stdout: "Rejected 0 requests, removed 0 devices\n",
+  });
 });

@@ -51,19 +51,32 @@ test("--out for another device's token: it is said that the gateway keeps it, an
 
 test("a device with two roles has to be told apart by --role", async () => {
   const device = await home.pair({ displayName: "both" });
-  await home.pair({ device, displayName: "both", role: "operator", clientId: "cli", mode: "cli", scopes: ["operator.read"] });
+  await home.pair({
+    device,
+    displayName: "both",
+    role: "operator",
+    clientId: "cli",
+    mode: "cli",
+    scopes: ["operator.read"],
+  });
   expect(await home.ask("devices rotate both --json")).toMatchObject({
     code: 2,
     json: { error: { code: "usage", hint: expect.stringContaining("--role") } },
   });
-  expect(await home.ask("devices rotate both --role operator --json")).toMatchObject({ code: 0, json: { role: "operator", scopes: ["operator.read"] } });
+  expect(await home.ask("devices rotate both --role operator --json")).toMatchObject({
+    code: 0,
+    json: { role: "operator", scopes: ["operator.read"] },
+  });
 });
 
 test("--scope keeps the new token within what is approved, and --no-scopes empties it", async () => {
   const scopes = ["operator.read", "operator.write"];
   const cli = { role: "operator", clientId: "cli", mode: "cli", scopes };
   await home.pair({ displayName: "narrow", ...cli });
-  expect(await home.ask("devices rotate narrow --scope operator.read --json")).toMatchObject({ code: 0, json: { scopes: ["operator.read"] } });
+  expect(await home.ask("devices rotate narrow --scope operator.read --json")).toMatchObject({
+    code: 0,
+    json: { scopes: ["operator.read"] },
+  });
   expect(await home.ask("devices rotate narrow --no-scopes --json")).toMatchObject({ code: 0, json: { scopes: [] } });
   expect(await home.ask("devices rotate narrow --scope operator.admin --json")).toMatchObject({
     json: { ok: false, error: { details: { code: "SCOPES_NOT_APPROVED", approvedScopes: scopes } } },
@@ -73,17 +86,23 @@ test("--scope keeps the new token within what is approved, and --no-scopes empti
 test("--all rotates every token of a role", async () => {
   const from = node.running.events.items.length;
   const { code, json } = await home.ask("devices rotate --all --role node --json");
-  expect({ code, json }).toMatchObject({ code: 0, json: { ok: true, rotated: expect.arrayContaining([expect.objectContaining({ deviceId, role: "node" })]) } });
+  expect({ code, json }).toMatchObject({
+    code: 0,
+    json: { ok: true, rotated: expect.arrayContaining([expect.objectContaining({ deviceId, role: "node" })]) },
+  });
   await node.running.event("ready", from);
 });
 
 test("a device that is not there", async () => {
-  expect(await home.ask("devices rotate nobody --json")).toMatchObject({ code: 9, json: { error: { code: "not-found" } } });
+  expect(await home.ask("devices rotate nobody --json")).toMatchObject({
+    code: 9,
+    json: { error: { code: "not-found" } },
+  });
 });
 
 test("--self stores the new token, proves it, and writes it to --out when told to", async () => {
   using laptop = new CliHome();
-  const target = `--port ${home.port} --json`;
+  const target = `--port ${home.tunnelPort} --json`;
   const env = { OPENCLAW_GATEWAY_TOKEN: home.token };
   await using asked = laptop.start(`pair request --wait ${target}`, { env, runtime: impatient(systemRuntime) });
   const note = await asked.talk.find((line) => line.includes("openclaw devices approve"));
@@ -92,7 +111,10 @@ test("--self stores the new token, proves it, and writes it to --out when told t
   const before = storedToken(laptop);
   const out = laptop.path("new-token");
   const { code, json, stdout } = await laptop.run(`devices rotate --self --out ${out} ${target}`);
-  expect({ code, json }).toMatchObject({ code: 0, json: { ok: true, role: "operator", scopes: ["operator.pairing"], delivered: true } });
+  expect({ code, json }).toMatchObject({
+    code: 0,
+    json: { ok: true, role: "operator", scopes: ["operator.pairing"], delivered: true },
+  });
   const after = storedToken(laptop);
   expect(after).not.toBe(before);
   expect(readFileSync(out, "utf8")).toBe(`${after}\n`);

@@ -17,7 +17,14 @@ test.each(Object.keys(failureCodes))("%s is explained: what it is, what causes i
   using home = new CliHome();
   expect(await home.run(`explain ${code} --json`)).toMatchObject({
     code: 0,
-    json: { ok: true, code, exitCode: expect.any(Number), meaning: expect.stringMatching(/./u), causes: expect.stringMatching(/./u), fix: expect.stringMatching(/./u) },
+    json: {
+      ok: true,
+      code,
+      exitCode: expect.any(Number),
+      meaning: expect.stringMatching(/./u),
+      causes: expect.stringMatching(/./u),
+      fix: expect.stringMatching(/./u),
+    },
   });
   expect((await home.run(`explain ${code}`)).stdout).toContain(`${code} (exit `);
 });

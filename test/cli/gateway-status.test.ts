@@ -36,12 +36,18 @@ test("a gateway that is up: the promised keys, and a sentence for people", async
   expect(stdout).toContain(`${home.url}/ is up\n  version    ${version} (protocol 4)\n`);
 });
 
-test.each<[where: string, line: (home: GatewayHome, file: string) => string, env: (home: GatewayHome) => Record<string, string>]>([
+test.each<
+  [where: string, line: (home: GatewayHome, file: string) => string, env: (home: GatewayHome) => Record<string, string>]
+>([
   ["--token-file", ({ port }, file) => `--port ${port} --token-file ${file}`, () => ({})],
   ["--url", ({ url }, file) => `--url ${url} --token-file ${file}`, () => ({})],
   ["--host and --port", ({ port }, file) => `--host localhost --port ${port} --token-file ${file}`, () => ({})],
   ["the environment", () => "", ({ url, token }) => ({ OPENCLAW_GATEWAY_URL: url, OPENCLAW_GATEWAY_TOKEN: token })],
-  ["a flag that beats the environment", ({ port }, file) => `--port ${port} --token-file ${file}`, () => ({ OPENCLAW_GATEWAY_URL: "ws://127.0.0.1:1", OPENCLAW_GATEWAY_TOKEN: "wrong" })],
+  [
+    "a flag that beats the environment",
+    ({ port }, file) => `--port ${port} --token-file ${file}`,
+    () => ({ OPENCLAW_GATEWAY_URL: "ws://127.0.0.1:1", OPENCLAW_GATEWAY_TOKEN: "wrong" }),
+  ],
 ])("from another machine with the token: %s", async (_where, line, env) => {
   using other = new CliHome();
   const file = other.path("token");
@@ -52,7 +58,9 @@ test.each<[where: string, line: (home: GatewayHome, file: string) => string, env
 
 test("--token-file - reads the token from standard input, once", async () => {
   using other = new CliHome();
-  const result = await other.run(`gateway status --json --token-file - --port ${home.port}`, { stdin: `${home.token}\n` });
+  const result = await other.run(`gateway status --json --token-file - --port ${home.port}`, {
+    stdin: `${home.token}\n`,
+  });
   expect(result).toMatchObject({ code: 0, stderr: "" });
 });
 
@@ -90,24 +98,39 @@ test("a port where nothing listens", async () => {
 
 test("a port where a web server listens", async () => {
   const { server, port } = await listen(createHttpServer((_request, response) => response.end("<html>hello</html>")));
-  expect(await home.run(`gateway status --json --port ${port}`)).toMatchObject({ code: 3, json: { error: { code: "not-a-gateway" } } });
+  expect(await home.run(`gateway status --json --port ${port}`)).toMatchObject({
+    code: 3,
+    json: { error: { code: "not-a-gateway" } },
+  });
   await close(server);
 });
 
 test("a port where something else talks", async () => {
   await using server = await startRawServer((socket) => socket.end("220 mail.example ESMTP\r\n"));
-  expect(await home.run(`gateway status --json --port ${server.port}`)).toMatchObject({ code: 3, json: { error: { code: "not-a-gateway" } } });
+  expect(await home.run(`gateway status --json --port ${server.port}`)).toMatchObject({
+    code: 3,
+    json: { error: { code: "not-a-gateway" } },
+  });
 });
 
 test("a port that hangs up", async () => {
   await using server = await startRawServer((socket) => socket.destroy());
-  expect(await home.run(`gateway status --json --port ${server.port}`)).toMatchObject({ code: 3, json: { error: { code: "unreachable" } } });
+  expect(await home.run(`gateway status --json --port ${server.port}`)).toMatchObject({
+    code: 3,
+    json: { error: { code: "unreachable" } },
+  });
 });
 
 test("a port that says nothing: --timeout ends the wait", async () => {
   await using server = await startRawServer(() => {});
-  for (const line of [`--timeout 200ms gateway status --port ${server.port}`, `devices list --port ${server.port} --timeout 200`]) {
-    expect(await home.run(`${line} --json`)).toMatchObject({ code: 3, json: { error: { code: "timeout", details: { timeoutMs: 200 } } } });
+  for (const line of [
+    `--timeout 200ms gateway status --port ${server.port}`,
+    `devices list --port ${server.port} --timeout 200`,
+  ]) {
+    expect(await home.run(`${line} --json`)).toMatchObject({
+      code: 3,
+      json: { error: { code: "timeout", details: { timeoutMs: 200 } } },
+    });
   }
 });
 
@@ -147,7 +170,10 @@ test("other headers are sent, and --no-auth-header leaves Authorization to the e
     socket.end("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
   });
   const line = `gateway status --json --port ${port} --token-file - --header 'X-Access: a' --header 'X-Other: b'`;
-  expect(await home.run(line, { stdin: "tok" })).toMatchObject({ code: 4, json: { error: { code: "upgrade-refused", details: { status: 403 } } } });
+  expect(await home.run(line, { stdin: "tok" })).toMatchObject({
+    code: 4,
+    json: { error: { code: "upgrade-refused", details: { status: 403 } } },
+  });
   expect(seen[0]).toMatchObject({ authorization: "Bearer tok", "x-access": "a", "x-other": "b" });
   seen.length = 0;
   await home.run(`${line} --no-auth-header`, { stdin: "tok" });
@@ -158,7 +184,9 @@ test("other headers are sent, and --no-auth-header leaves Authorization to the e
 
 test("a redirect is not followed", async () => {
   const visits: string[] = [];
-  const target = await listen(createHttpServer((request) => visits.push(request.url ?? "")).on("upgrade", () => visits.push("upgrade")));
+  const target = await listen(
+    createHttpServer((request) => visits.push(request.url ?? "")).on("upgrade", () => visits.push("upgrade")),
+  );
   const { server, port } = await listen(createHttpServer());
   server.on("upgrade", (_request, socket) => {
     socket.end(`HTTP/1.1 302 Found\r\nlocation: ws://127.0.0.1:${target.port}/\r\ncontent-length: 0\r\n\r\n`);
@@ -177,7 +205,10 @@ test("a gateway whose clock is two hours ahead or behind is no obstacle", async 
     using other = new CliHome();
     const env = { OPENCLAW_GATEWAY_URL: gateway.url, OPENCLAW_GATEWAY_TOKEN: sharedToken };
     expect(await other.run("devices list --json", { env })).toMatchObject({ code: 0 });
-    expect(await other.run("pair request --role node --json", { env })).toMatchObject({ code: 0, json: { paired: false } });
+    expect(await other.run("pair request --role node --json", { env })).toMatchObject({
+      code: 0,
+      json: { paired: false },
+    });
   }
 });
 

@@ -12,16 +12,26 @@ afterAll(() => home[Symbol.asyncDispose]());
 
 test("the digest stands for the token", async () => {
   const { token, tokenFile } = home;
-  expect(await home.run("gateway token")).toMatchObject({ code: 0, stdout: `${digest(token)} (${tokenFile})\n`, stderr: "" });
+  expect(await home.run("gateway token")).toMatchObject({
+    code: 0,
+    stdout: `${digest(token)} (${tokenFile})\n`,
+    stderr: "",
+  });
   const { code, json, stdout } = await home.run("gateway token --json");
-  expect({ code, json }).toEqual({ code: 0, json: { ok: true, digest: digest(token), source: tokenFile, rotated: false } });
+  expect({ code, json }).toEqual({
+    code: 0,
+    json: { ok: true, digest: digest(token), source: tokenFile, rotated: false },
+  });
   expect(stdout).not.toContain(token);
 });
 
 test("--show prints the token and nothing else, for use in a pipe", async () => {
   const { token } = home;
   expect(await home.run("gateway token --show")).toMatchObject({ code: 0, stdout: `${token}\n`, stderr: "" });
-  expect(await home.run("gateway token --show --json")).toMatchObject({ code: 0, json: { token, digest: digest(token) } });
+  expect(await home.run("gateway token --show --json")).toMatchObject({
+    code: 0,
+    json: { token, digest: digest(token) },
+  });
 });
 
 test("before the first start there is none", async () => {
@@ -54,7 +64,12 @@ test("a token from the configuration is named as such, and is not rotated", asyn
   using configured = new CliHome();
   await configured.run("config set gateway.auth.token --value-file -", { stdin: "from-the-file\n" });
   const before = readFileSync(configured.path(".openclaw/toolkit/config.json5"), "utf8");
-  expect(await configured.run("gateway token --json")).toMatchObject({ json: { source: "configuration", digest: digest("from-the-file") } });
-  expect(await configured.run("gateway token --rotate --json")).toMatchObject({ code: 9, json: { error: { code: "conflict" } } });
+  expect(await configured.run("gateway token --json")).toMatchObject({
+    json: { source: "configuration", digest: digest("from-the-file") },
+  });
+  expect(await configured.run("gateway token --rotate --json")).toMatchObject({
+    code: 9,
+    json: { error: { code: "conflict" } },
+  });
   expect(readFileSync(configured.path(".openclaw/toolkit/config.json5"), "utf8")).toBe(before);
 });

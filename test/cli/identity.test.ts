@@ -17,12 +17,22 @@ test("create makes one, 0600, once, and show prints its public parts", async () 
   const path = home.path(ownFile);
   expect(created).toMatchObject({
     code: 0,
-    json: { ok: true, deviceId, fingerprint: fingerprint(deviceId), publicKey: expect.any(String), createdAtMs: expect.any(Number), path },
+    json: {
+      ok: true,
+      deviceId,
+      fingerprint: fingerprint(deviceId),
+      publicKey: expect.any(String),
+      createdAtMs: expect.any(Number),
+      path,
+    },
   });
   expect(statSync(path).mode & 0o777).toBe(0o600);
   expect(await home.run("identity show --json")).toMatchObject({ code: 0, json: created.json });
   const text = readFileSync(path, "utf8");
-  expect(await home.run("identity create --json")).toMatchObject({ code: 9, json: { error: { code: "conflict", details: { deviceId } } } });
+  expect(await home.run("identity create --json")).toMatchObject({
+    code: 9,
+    json: { error: { code: "conflict", details: { deviceId } } },
+  });
   expect(readFileSync(path, "utf8")).toBe(text);
 });
 
@@ -30,7 +40,7 @@ test("show keeps the private key to itself, unless it is asked for", async () =>
   using home = new CliHome();
   await home.run("identity create");
   for (const line of ["identity show", "identity show --json", "identity list --json", "identity list"]) {
-    expect((await home.run(line)).stdout, line).not.toContain("PRIVATE");
+    expect((await home.run(line)).stdout).not.toContain("PRIVATE");
   }
   const { json, stdout } = await home.run("identity show --show --json");
   expect(json).toMatchObject({ identity: { version: 1, privateKeyPem: expect.stringContaining("PRIVATE KEY") } });
@@ -48,7 +58,10 @@ test("people read the id in full", async () => {
 test("looking makes none", async () => {
   using home = new CliHome();
   expect(await home.run("identity list --json")).toMatchObject({ code: 0, json: { ok: true, identities: [] } });
-  expect(await home.run("identity list")).toMatchObject({ code: 0, stdout: "No identity yet (openclaw identity create).\n" });
+  expect(await home.run("identity list")).toMatchObject({
+    code: 0,
+    stdout: "No identity yet (openclaw identity create).\n",
+  });
   expect(await home.run("identity show --json")).toMatchObject({ code: 9, json: { error: { code: "not-found" } } });
 });
 

@@ -17,12 +17,15 @@ test("without words the help is shown", async () => {
   expect(stdout).toContain("Usage: openclaw");
 });
 
-test.each(["--help", "devices --help", "devices rotate --help", "demo -h"])("%s shows help with an example", async (line) => {
-  using home = new CliHome();
-  const { code, stdout, stderr } = await home.run(line);
-  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-  expect(stdout).toMatch(/\nExamples?:\n {2}\$ openclaw /u);
-});
+test.each(["--help", "devices --help", "devices rotate --help", "demo -h"])(
+  "%s shows help with an example",
+  async (line) => {
+    using home = new CliHome();
+    const { code, stdout, stderr } = await home.run(line);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/\nExamples?:\n {2}\$ openclaw /u);
+  },
+);
 
 test.each<[line: string, message: RegExp, hint: string]>([
   ["devcies list", /unknown command 'devcies'/u, "did you mean devices?"],
@@ -40,16 +43,23 @@ test.each<[line: string, message: RegExp, hint: string]>([
   expect(stderr).toContain(hint);
 });
 
-test.each(["pair link host", "pair invite", "tunnel list", "auth explain", "doctor", "status", "logs", "nodes install", "gateway explain"])(
-  "%s is not there yet, and says so",
-  async (line) => {
-    using home = new CliHome();
-    expect(await home.run(`${line} --json`)).toMatchObject({
-      code: 2,
-      json: { ok: false, error: { code: "usage", message: expect.stringContaining("unknown command") } },
-    });
-  },
-);
+test.each([
+  "pair link host",
+  "pair invite",
+  "tunnel list",
+  "auth explain",
+  "doctor",
+  "status",
+  "logs",
+  "nodes install",
+  "gateway explain",
+])("%s is not there yet, and says so", async (line) => {
+  using home = new CliHome();
+  expect(await home.run(`${line} --json`)).toMatchObject({
+    code: 2,
+    json: { ok: false, error: { code: "usage", message: expect.stringContaining("unknown command") } },
+  });
+});
 
 test.each<[line: string, named: string]>([
   ["devices", "--help"],
@@ -103,17 +113,23 @@ test.each<[line: string, named: string]>([
   expect(result.stdout).toContain(named);
 });
 
-test.each(["--json identity show", "identity --json show", "identity show --json"])("%s: global options stand anywhere", async (line) => {
-  using home = new CliHome();
-  expect(await home.run(line)).toMatchObject({ code: 9, json: { ok: false, error: { code: "not-found" } } });
-});
+test.each(["--json identity show", "identity --json show", "identity show --json"])(
+  "%s: global options stand anywhere",
+  async (line) => {
+    using home = new CliHome();
+    expect(await home.run(line)).toMatchObject({ code: 9, json: { ok: false, error: { code: "not-found" } } });
+  },
+);
 
 test.each(["--state-dir other config path", "config path --state-dir other", "config --state-dir=other path"])(
   "%s: a global option keeps its value before and after the words",
   async (line) => {
     using home = new CliHome();
     const other = home.path("other");
-    expect(await home.run(line.replace("other", other))).toMatchObject({ code: 0, stdout: `${other}/toolkit/config.json5\n` });
+    expect(await home.run(line.replace("other", other))).toMatchObject({
+      code: 0,
+      stdout: `${other}/toolkit/config.json5\n`,
+    });
   },
 );
 
@@ -137,9 +153,17 @@ test("--quiet keeps talk off stderr, and --debug adds the stack of a failure", a
 
 test("a bug of ours is called that, with exit code 1", async () => {
   using home = new CliHome();
-  const broken = { ...systemRuntime, random: () => { throw new TypeError("no dice"); } };
+  const broken = {
+    ...systemRuntime,
+    random: () => {
+      throw new TypeError("no dice");
+    },
+  };
   const result = await home.run("identity create --json", { runtime: broken });
-  expect(result).toMatchObject({ code: 1, json: { ok: false, error: { code: "internal", message: expect.stringContaining("no dice") } } });
+  expect(result).toMatchObject({
+    code: 1,
+    json: { ok: false, error: { code: "internal", message: expect.stringContaining("no dice") } },
+  });
 });
 
 test("without a home directory the state has to be named, and then everything works", async () => {
@@ -154,13 +178,18 @@ test.each([
   ["config path", { OPENCLAW_PROFILE: "work" }],
 ])("%s %o: a profile is a state directory of its own", async (line, env) => {
   using home = new CliHome();
-  expect(await home.run(line, { env })).toMatchObject({ code: 0, stdout: `${home.stateDir}-work/toolkit/config.json5\n` });
+  expect(await home.run(line, { env })).toMatchObject({
+    code: 0,
+    stdout: `${home.stateDir}-work/toolkit/config.json5\n`,
+  });
 });
 
 test("OPENCLAW_STATE_DIR beats OPENCLAW_HOME, and --state-dir beats both", async () => {
   using home = new CliHome();
   const env = { OPENCLAW_HOME: "/a", OPENCLAW_STATE_DIR: "/b" };
-  expect((await home.run("config path", { env: { OPENCLAW_HOME: "/a" } })).stdout).toBe("/a/.openclaw/toolkit/config.json5\n");
+  expect((await home.run("config path", { env: { OPENCLAW_HOME: "/a" } })).stdout).toBe(
+    "/a/.openclaw/toolkit/config.json5\n",
+  );
   expect((await home.run("config path", { env })).stdout).toBe("/b/toolkit/config.json5\n");
   expect((await home.run("config path --state-dir /c", { env })).stdout).toBe("/c/toolkit/config.json5\n");
 });

@@ -32,7 +32,11 @@ test("a node asks for both approvals with commands that work when they are paste
   });
   await succeed(home.paste(device["approve"]));
   const surface = await running.event("pairing-required", 0, { layer: "surface" });
-  expect(surface).toMatchObject({ deviceId, layer: "surface", approve: `openclaw nodes approve ${textAt(surface, "requestId")}` });
+  expect(surface).toMatchObject({
+    deviceId,
+    layer: "surface",
+    approve: `openclaw nodes approve ${textAt(surface, "requestId")}`,
+  });
   await succeed(home.paste(surface["approve"]));
   expect(await running.event("ready")).toEqual({
     event: "ready",
@@ -43,7 +47,12 @@ test("a node asks for both approvals with commands that work when they are paste
     commands: expect.arrayContaining(["system.run", "system.which"]),
   });
   await succeed(home.ask("nodes invoke kitchen system.info"));
-  expect(await running.event("invoke")).toMatchObject({ command: "system.info", ok: true, durationMs: expect.any(Number), id: expect.any(String) });
+  expect(await running.event("invoke")).toMatchObject({
+    command: "system.info",
+    ok: true,
+    durationMs: expect.any(Number),
+    id: expect.any(String),
+  });
   const { code, stdout } = await running.stop();
   expect(code).toBe(0);
   expect(stdout.trim().split("\n").at(-1)).toMatch(/^\{"event":"stopped","reason":/u);
@@ -62,10 +71,18 @@ test("started again it is let in at once, by the device token that it was given"
 
 test("people read a fingerprint, and the command to paste", async () => {
   using machine = new CliHome();
-  await using running = machine.start(`node run --port ${home.port} --display-name legible`, { env: { OPENCLAW_GATEWAY_TOKEN: home.token } });
-  expect(await running.lines.find((line) => line.includes("waits for approval"))).toBe("this device waits for approval");
-  expect(await running.lines.find((line) => line.includes("fingerprint"))).toMatch(/^ {2}fingerprint {2}([0-9a-f]{4}:){4}[0-9a-f]{4}$/u);
-  expect(await running.lines.find((line) => line.includes("approve "))).toMatch(/openclaw devices approve [0-9a-f-]{36}$/u);
+  await using running = machine.start(`node run --port ${home.port} --display-name legible`, {
+    env: { OPENCLAW_GATEWAY_TOKEN: home.token },
+  });
+  expect(await running.lines.find((line) => line.includes("waits for approval"))).toBe(
+    "this device waits for approval",
+  );
+  expect(await running.lines.find((line) => line.includes("fingerprint"))).toMatch(
+    /^ {2}fingerprint {2}([0-9a-f]{4}:){4}[0-9a-f]{4}$/u,
+  );
+  expect(await running.lines.find((line) => line.includes("approve "))).toMatch(
+    /openclaw devices approve [0-9a-f-]{36}$/u,
+  );
 });
 
 test("--no-wait ends with exit code 5 at the first request, of either layer", async () => {
@@ -74,7 +91,10 @@ test("--no-wait ends with exit code 5 at the first request, of either layer", as
   const line = `node run --no-wait --json --port ${home.port} --display-name hasty`;
   const device = await machine.run(line, { env });
   expect(device.code).toBe(5);
-  const [asked, failure] = [eventsOf(device.stdout).find(({ event }) => event === "pairing-required"), eventsOf(device.stdout).at(-1)];
+  const [asked, failure] = [
+    eventsOf(device.stdout).find(({ event }) => event === "pairing-required"),
+    eventsOf(device.stdout).at(-1),
+  ];
   expect(failure).toMatchObject({ ok: false, error: { code: "pairing-required", fix: asked?.["approve"] } });
   await succeed(home.paste(asked?.["approve"]));
   const surface = await machine.run(line, { env });
@@ -86,7 +106,9 @@ test("--approval-timeout ends the wait with exit code 5", async () => {
   await using node = new NodeHome(home, "--display-name ignored --approval-timeout 1ms");
   const { code, stdout } = await node.running.ended;
   expect(code).toBe(5);
-  expect(eventsOf(stdout).at(-1)).toMatchObject({ error: { code: "pairing-required", message: "nobody approved this node in time" } });
+  expect(eventsOf(stdout).at(-1)).toMatchObject({
+    error: { code: "pairing-required", message: "nobody approved this node in time" },
+  });
 });
 
 test("a rejected device ends with exit code 5 and the reason", async () => {
@@ -103,13 +125,21 @@ test("a wrong token ends with exit code 4", async () => {
   await using node = new NodeHome({ port: home.port, token: "wrong" });
   const { code, stdout } = await node.running.ended;
   expect(code).toBe(4);
-  expect(eventsOf(stdout).slice(-2)).toMatchObject([{ event: "stopped" }, { ok: false, error: { code: "token-mismatch" } }]);
+  expect(eventsOf(stdout).slice(-2)).toMatchObject([
+    { event: "stopped" },
+    { ok: false, error: { code: "token-mismatch" } },
+  ]);
 });
 
 test("a gateway that is not there yet is waited for", async () => {
   const port = await freePort();
   await using node = new NodeHome({ port, token: home.token }, "--display-name early");
-  expect(await node.running.event("disconnected")).toEqual({ event: "disconnected", code: "unreachable", reason: expect.any(String), retryInMs: expect.any(Number) });
+  expect(await node.running.event("disconnected")).toEqual({
+    event: "disconnected",
+    code: "unreachable",
+    reason: expect.any(String),
+    retryInMs: expect.any(Number),
+  });
   using late = new CliHome();
   const tokenFile = late.path("token");
   writeFileSync(tokenFile, home.token);
@@ -132,27 +162,43 @@ test("a gateway that is restarted gets its node back, and so does a line that br
   await node.running.event("disconnected", from);
   await using again = own.start("gateway run --json --port 0");
   relay.pointTo(Number((await again.event("ready"))["port"]));
-  await node.running.event("ready", from);
+  expect(await node.running.event("ready", from)).toMatchObject({ commands: expect.arrayContaining(["system.run"]) });
 });
 
 test("status says what runs, in which state, and which gateways know this machine", async () => {
   using machine = new CliHome();
-  expect(await machine.run("node status --json")).toMatchObject({ code: 0, json: { ok: true, deviceId: null, running: [], gateways: [] } });
+  expect(await machine.run("node status --json")).toMatchObject({
+    code: 0,
+    json: { ok: true, deviceId: null, running: [], gateways: [] },
+  });
   expect((await machine.run("node status")).stdout).toContain("none yet (openclaw identity create)");
   const env = { OPENCLAW_GATEWAY_TOKEN: home.token };
-  await using running = machine.start(`node run --json --port ${home.port} --display-name observed`, { env, runtime: impatient(systemRuntime) });
+  await using running = machine.start(`node run --json --port ${home.port} --display-name observed`, {
+    env,
+    runtime: impatient(systemRuntime),
+  });
   const { requestId, deviceId } = await running.event("pairing-required");
   await succeed(home.ask(`pair approve ${String(requestId)} --surface`));
   await running.event("ready");
-  await expect.poll(() => machine.run("node status --json"), { timeout: 30_000 }).toMatchObject({
-    json: {
-      deviceId,
-      fingerprint: fingerprint(String(deviceId)),
-      running: [{ pid: process.pid, gateway: `${home.url}/`, state: "ready", startedAtMs: expect.any(Number) }],
-      gateways: [{ gateway: home.url, digest: expect.stringMatching(/^sha256:[0-9a-f]{8}$/u), updatedAtMs: expect.any(Number) }],
-    },
-  });
-  expect((await machine.run("node status")).stdout).toMatch(new RegExp(`running {6}pid ${process.pid}, ready, ${home.url}/`, "u"));
+  await expect
+    .poll(() => machine.run("node status --json"), { timeout: 30_000 })
+    .toMatchObject({
+      json: {
+        deviceId,
+        fingerprint: fingerprint(String(deviceId)),
+        running: [{ pid: process.pid, gateway: `${home.url}/`, state: "ready", startedAtMs: expect.any(Number) }],
+        gateways: [
+          {
+            gateway: home.url,
+            digest: expect.stringMatching(/^sha256:[0-9a-f]{8}$/u),
+            updatedAtMs: expect.any(Number),
+          },
+        ],
+      },
+    });
+  expect((await machine.run("node status")).stdout).toMatch(
+    new RegExp(`running {6}pid ${process.pid}, ready, ${home.url}/`, "u"),
+  );
   await running.stop();
   expect(await machine.run("node status --json")).toMatchObject({ json: { deviceId, running: [] } });
   expect(readdirSync(machine.path(".openclaw/toolkit/run"))).toEqual([]);
@@ -161,7 +207,10 @@ test("status says what runs, in which state, and which gateways know this machin
 test("no secret is in any output of a node, not even with --debug", async () => {
   using machine = new CliHome();
   const env = { OPENCLAW_GATEWAY_TOKEN: home.token };
-  await using running = machine.start(`node run --debug --json --port ${home.port} --display-name discreet`, { env, runtime: impatient(systemRuntime) });
+  await using running = machine.start(`node run --debug --json --port ${home.port} --display-name discreet`, {
+    env,
+    runtime: impatient(systemRuntime),
+  });
   const { requestId } = await running.event("pairing-required");
   await succeed(home.ask(`pair approve ${String(requestId)} --surface`));
   await running.event("ready");
@@ -171,5 +220,8 @@ test("no secret is in any output of a node, not even with --debug", async () => 
 });
 
 function eventsOf(stdout: string): readonly Readonly<Record<string, unknown>>[] {
-  return stdout.trim().split("\n").map((line): Readonly<Record<string, unknown>> => JSON.parse(line));
+  return stdout
+    .trim()
+    .split("\n")
+    .map((line): Readonly<Record<string, unknown>> => JSON.parse(line));
 }

@@ -26,25 +26,43 @@ test.each([
   const { code, json } = await home.ask(line);
   expect({ code, json }).toEqual({
     code: 0,
-    json: { ok: true, nodeId, command: "system.which", payload: { bins: { uname: expect.stringMatching(/\/uname$/u) } }, durationMs: expect.any(Number) },
+    json: {
+      ok: true,
+      nodeId,
+      command: "system.which",
+      payload: { bins: { uname: expect.stringMatching(/\/uname$/u) } },
+      durationMs: expect.any(Number),
+    },
   });
 });
 
 test("people get the payload, for use in a pipe", async () => {
   const { stdout, code } = await home.ask(`nodes invoke kitchen system.which --params ${which}`);
-  expect({ code, payload: JSON.parse(stdout) }).toMatchObject({ code: 0, payload: { bins: { uname: expect.any(String) } } });
+  expect({ code, payload: JSON.parse(stdout) }).toMatchObject({
+    code: 0,
+    payload: { bins: { uname: expect.any(String) } },
+  });
 });
 
 test("the node tells of the invoke that it served", async () => {
   const from = node.running.events.items.length;
   await home.ask(`nodes invoke kitchen system.which --params ${which}`);
-  expect(await node.running.event("invoke", from)).toEqual({ event: "invoke", id: expect.any(String), command: "system.which", ok: true, durationMs: expect.any(Number) });
+  expect(await node.running.event("invoke", from)).toEqual({
+    event: "invoke",
+    id: expect.any(String),
+    command: "system.which",
+    ok: true,
+    durationMs: expect.any(Number),
+  });
 });
 
 test("params come from a file, or from standard input", async () => {
   const file = home.path("params.json");
   writeFileSync(file, '{"bins":["uname"]}\n');
-  for (const [words, stdin] of [[`@${file}`, ""], ["-", '{"bins":["uname"]}']] as const) {
+  for (const [words, stdin] of [
+    [`@${file}`, ""],
+    ["-", '{"bins":["uname"]}'],
+  ] as const) {
     const { json } = await home.ask(`nodes invoke kitchen system.which --params ${words} --json`, stdin);
     expect(json).toMatchObject({ payload: { bins: { uname: expect.any(String) } } });
   }
@@ -52,7 +70,10 @@ test("params come from a file, or from standard input", async () => {
 
 test("a program that is allowed runs, and its output comes back", async () => {
   const { code, json } = await home.ask(`nodes invoke kitchen system.run --params '{"command":["uname","-s"]}' --json`);
-  expect({ code, json }).toMatchObject({ code: 0, json: { payload: { success: true, exitCode: 0, stdout: expect.stringMatching(/^\w+\n$/u) } } });
+  expect({ code, json }).toMatchObject({
+    code: 0,
+    json: { payload: { success: true, exitCode: 0, stdout: expect.stringMatching(/^\w+\n$/u) } },
+  });
 });
 
 test("a program that is not allowed is refused by the node", async () => {
@@ -63,7 +84,10 @@ test("a program that is not allowed is refused by the node", async () => {
 });
 
 test("a command that the node does not offer is refused by the gateway", async () => {
-  expect(await home.ask("nodes invoke kitchen camera.snap --json")).toMatchObject({ code: 6, json: { error: { code: "command-not-allowed" } } });
+  expect(await home.ask("nodes invoke kitchen camera.snap --json")).toMatchObject({
+    code: 6,
+    json: { error: { code: "command-not-allowed" } },
+  });
 });
 
 test("a program that takes too long is ended by the node, which says so", async () => {
@@ -85,7 +109,10 @@ test("a node that does not answer in time", async () => {
 test("a node that is not connected", async () => {
   const away = await home.node("away");
   await away.running.stop();
-  expect(await home.ask("nodes invoke away system.info --json")).toMatchObject({ code: 3, json: { error: { code: "node-offline" } } });
+  expect(await home.ask("nodes invoke away system.info --json")).toMatchObject({
+    code: 3,
+    json: { error: { code: "node-offline" } },
+  });
 });
 
 test("the same idempotency key runs once", async () => {
@@ -101,5 +128,8 @@ test("the same idempotency key runs once", async () => {
 });
 
 test("a node that does not exist", async () => {
-  expect(await home.ask("nodes invoke nobody system.info --json")).toMatchObject({ code: 9, json: { error: { code: "not-found" } } });
+  expect(await home.ask("nodes invoke nobody system.info --json")).toMatchObject({
+    code: 9,
+    json: { error: { code: "not-found" } },
+  });
 });

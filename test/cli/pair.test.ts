@@ -16,7 +16,7 @@ afterAll(() => home[Symbol.asyncDispose]());
 function laptop(): CliHome & { ask(line: string): ReturnType<CliHome["run"]> } {
   const machine = new CliHome();
   const env = { OPENCLAW_GATEWAY_TOKEN: home.token };
-  return Object.assign(machine, { ask: (line: string) => machine.run(`${line} --port ${home.port}`, { env }) });
+  return Object.assign(machine, { ask: (line: string) => machine.run(`${line} --port ${home.tunnelPort}`, { env }) });
 }
 
 test("a request prints its code and the command that approves it; once approved, it says so", async () => {
@@ -37,13 +37,28 @@ test("a request prints its code and the command that approves it; once approved,
   });
   await succeed(home.paste(textAt(asked.json, "approve")));
   expect(await machine.ask("pair request --json")).toMatchObject({ code: 0, json: { ok: true, paired: true } });
-  expect(await machine.run(`pair request --port ${home.port}`)).toMatchObject({ code: 0, stdout: "This machine is paired as operator\n" });
+  expect(await machine.run(`pair request --port ${home.tunnelPort}`)).toMatchObject({
+    code: 0,
+    stdout: "This machine is paired as operator\n",
+  });
+});
+
+test("on the gateway's own machine, who has the gateway's token needs nobody's approval as an operator, but does as a node", async () => {
+  await using own = await startGatewayHome();
+  using neighbour = new CliHome();
+  const env = { OPENCLAW_GATEWAY_TOKEN: own.token };
+  expect(await neighbour.run(`pair request --json --port ${own.port}`, { env })).toMatchObject({
+    code: 0,
+    json: { paired: true },
+  });
+  const node = await neighbour.run(`pair request --role node --json --port ${own.port}`, { env });
+  expect(node).toMatchObject({ code: 0, json: { paired: false, role: "node" } });
 });
 
 test("a machine that only asked may not do anything yet", async () => {
   using machine = laptop();
   const asked = await machine.ask("pair request --json");
-  const direct = await machine.run(`nodes list --json --port ${home.port}`);
+  const direct = await machine.run(`nodes list --json --port ${home.tunnelPort}`);
   expect(direct.code).not.toBe(0);
   await home.ask(`pair reject ${textAt(asked.json, "requestId")}`);
 });
@@ -51,7 +66,10 @@ test("a machine that only asked may not do anything yet", async () => {
 test("--wait returns when somebody has approved", async () => {
   using machine = laptop();
   const env = { OPENCLAW_GATEWAY_TOKEN: home.token };
-  await using waiting = machine.start(`pair request --role node --wait --json --port ${home.port}`, { env, runtime: impatient(systemRuntime) });
+  await using waiting = machine.start(`pair request --role node --wait --json --port ${home.tunnelPort}`, {
+    env,
+    runtime: impatient(systemRuntime),
+  });
   const note = await waiting.talk.find((line) => line.includes("openclaw devices approve"));
   await succeed(home.paste(note.slice(note.indexOf("openclaw devices"))));
   expect(await waiting.ended).toMatchObject({ code: 0, json: { ok: true, paired: true, role: "node" } });
@@ -60,7 +78,10 @@ test("--wait returns when somebody has approved", async () => {
 test("--wait ends with exit code 5 when the request is rejected", async () => {
   using machine = laptop();
   const env = { OPENCLAW_GATEWAY_TOKEN: home.token };
-  await using waiting = machine.start(`pair request --role node --wait --json --port ${home.port}`, { env, runtime: impatient(systemRuntime) });
+  await using waiting = machine.start(`pair request --role node --wait --json --port ${home.tunnelPort}`, {
+    env,
+    runtime: impatient(systemRuntime),
+  });
   const note = await waiting.talk.find((line) => line.includes("openclaw devices approve"));
   const requestId = note.trim().split(" ").at(-1) ?? "";
   await succeed(home.ask(`devices reject ${requestId}`));
@@ -70,7 +91,7 @@ test("--wait ends with exit code 5 when the request is rejected", async () => {
 test("--wait is ended by a signal with the signal's exit code", async () => {
   using machine = laptop();
   const env = { OPENCLAW_GATEWAY_TOKEN: home.token };
-  await using waiting = machine.start(`pair request --role node --wait --port ${home.port}`, { env });
+  await using waiting = machine.start(`pair request --role node --wait --port ${home.tunnelPort}`, { env });
   await waiting.talk.find((line) => line.includes("openclaw devices approve"));
   expect(await waiting.stop("SIGINT")).toMatchObject({ code: 130, stdout: "" });
 });
@@ -94,7 +115,10 @@ test("the list has both layers, the newest first", async () => {
   });
   const { stdout } = await own.ask("pair list");
   for (const id of [requestId, String(surface["requestId"])]) expect(stdout).toContain(id);
-  expect(await own.ask(`pair approve ${String(surface["requestId"])} --json`)).toMatchObject({ code: 0, json: { ok: true, layer: "surface" } });
+  expect(await own.ask(`pair approve ${String(surface["requestId"])} --json`)).toMatchObject({
+    code: 0,
+    json: { ok: true, layer: "surface" },
+  });
   await node.running.event("ready");
 });
 
@@ -102,7 +126,10 @@ test("--surface returns when the node can really be invoked", async () => {
   await using node = new NodeHome(home, "--display-name garage");
   const { requestId } = await node.running.event("pairing-required");
   const approved = await home.ask(`pair approve ${String(requestId)} --surface --json`);
-  expect(approved).toMatchObject({ code: 0, json: { ok: true, requestId, layer: "device", commands: expect.arrayContaining(["system.run"]) } });
+  expect(approved).toMatchObject({
+    code: 0,
+    json: { ok: true, requestId, layer: "device", commands: expect.arrayContaining(["system.run"]) },
+  });
   expect(await home.ask("nodes invoke garage system.info")).toMatchObject({ code: 0 });
 });
 
@@ -127,12 +154,21 @@ test("the newest request is only shown, until --yes", async () => {
 
 test("a request of either layer can be rejected", async () => {
   const requestId = await home.request({ device: makeDevice(), displayName: "stranger" });
-  expect(await home.ask("pair reject stranger --reason 'who is this' --json")).toMatchObject({ code: 0, json: { ok: true, requestId, layer: "device" } });
-  expect(await home.ask(`pair reject ${requestId} --json`)).toMatchObject({ code: 9, json: { error: { code: "not-found" } } });
+  expect(await home.ask("pair reject stranger --reason 'who is this' --json")).toMatchObject({
+    code: 0,
+    json: { ok: true, requestId, layer: "device" },
+  });
+  expect(await home.ask(`pair reject ${requestId} --json`)).toMatchObject({
+    code: 9,
+    json: { error: { code: "not-found" } },
+  });
   await using node = new NodeHome(home, "--display-name loft");
   const { requestId: first } = await node.running.event("pairing-required");
   await succeed(home.ask(`pair approve ${String(first)}`));
   const surface = await node.running.event("pairing-required", 0, { layer: "surface" });
-  expect(await home.ask(`pair reject ${String(surface["requestId"])} --json`)).toMatchObject({ code: 0, json: { layer: "surface" } });
+  expect(await home.ask(`pair reject ${String(surface["requestId"])} --json`)).toMatchObject({
+    code: 0,
+    json: { layer: "surface" },
+  });
   expect((await node.running.ended).code).toBe(5);
 });

@@ -25,7 +25,12 @@ test.each<[what: string, file: string, content: string | Buffer, line: string]>(
   ["a token file with more than a token", "gateway-token", "a token\nand more\n", "gateway run --port 0"],
   ["a token file that is empty, for the command that shows it", "gateway-token", "\n", "gateway token --show"],
   ["a key of the device tokens that is none", "device-token-key", "short", "gateway run --port 0"],
-  ["a database that is text", "gateway.db", "this is no database, but it is longer than a header", "gateway run --port 0"],
+  [
+    "a database that is text",
+    "gateway.db",
+    "this is no database, but it is longer than a header",
+    "gateway run --port 0",
+  ],
   ["a database of another program", "gateway.db", foreignDatabase, "gateway run --port 0"],
   ["device tokens that were half written", "identity/device-tokens.json", '{"version":1,"tok', "node status"],
   ["device tokens of a later version", "identity/device-tokens.json", '{"version":2,"tokens":[]}', "node status"],
@@ -62,32 +67,36 @@ test("a broken exec-approvals file stops no node, and lets nothing run", async (
   expect(readFileSync(path, "utf8")).toBe("{");
 });
 
-test.runIf(process.getuid?.() === 0)("files and directories of another user are named, and a read-only state directory too", async () => {
-  using home = new CliHome();
-  chmodSync(home.directory, 0o755);
-  mkdirSync(home.toolkitDir, { recursive: true });
-  mkdirSync(join(home.toolkitDir, "identity"));
-  const secret = join(home.toolkitDir, "identity", "device.json");
-  writeFileSync(secret, identityText, { mode: 0o600 });
-  for (const directory of [home.stateDir, home.toolkitDir, join(home.toolkitDir, "identity")]) chmodSync(directory, 0o755);
-  const own = home.path("own");
-  mkdirSync(own);
-  chownSync(own, nobody, nobody);
+test.runIf(process.getuid?.() === 0)(
+  "files and directories of another user are named, and a read-only state directory too",
+  async () => {
+    using home = new CliHome();
+    chmodSync(home.directory, 0o755);
+    mkdirSync(home.toolkitDir, { recursive: true });
+    mkdirSync(join(home.toolkitDir, "identity"));
+    const secret = join(home.toolkitDir, "identity", "device.json");
+    writeFileSync(secret, identityText, { mode: 0o600 });
+    for (const directory of [home.stateDir, home.toolkitDir, join(home.toolkitDir, "identity")])
+      chmodSync(directory, 0o755);
+    const own = home.path("own");
+    mkdirSync(own);
+    chownSync(own, nobody, nobody);
 
-  const unreadable = await asNobody(home, "identity show --json");
-  expect(unreadable).toMatchObject({ code: 1, error: { code: "state-unreadable" } });
-  expect(unreadable.stderr).toContain(secret);
+    const unreadable = await asNobody(home, "identity show --json");
+    expect(unreadable).toMatchObject({ code: 1, error: { code: "state-unreadable" } });
+    expect(unreadable.stderr).toContain(secret);
 
-  const readOnly = await asNobody(home, "config set gateway.port 1 --json");
-  expect(readOnly).toMatchObject({ code: 1, error: { code: "state-unwritable" } });
-  expect(readOnly.stderr).toContain(home.toolkitDir);
+    const readOnly = await asNobody(home, "config set gateway.port 1 --json");
+    expect(readOnly).toMatchObject({ code: 1, error: { code: "state-unwritable" } });
+    expect(readOnly.stderr).toContain(home.toolkitDir);
 
-  const noDirectory = await asNobody(home, `identity create --json --state-dir ${home.path("new")}`);
-  expect(noDirectory).toMatchObject({ code: 1, error: { code: "state-unwritable" } });
-  expect(noDirectory.stderr).toContain(home.path("new"));
+    const noDirectory = await asNobody(home, `identity create --json --state-dir ${home.path("new")}`);
+    expect(noDirectory).toMatchObject({ code: 1, error: { code: "state-unwritable" } });
+    expect(noDirectory.stderr).toContain(home.path("new"));
 
-  expect(await asNobody(home, `identity create --json --state-dir ${own}`)).toMatchObject({ code: 0 });
-});
+    expect(await asNobody(home, `identity create --json --state-dir ${own}`)).toMatchObject({ code: 0 });
+  },
+);
 
 const nobody = 65_534;
 

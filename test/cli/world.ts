@@ -3,17 +3,25 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { systemRuntime } from "../../src/runtime.ts";
 import { makeDevice, RawClient, type RawConnect, type RawDevice, textAt } from "../support/raw-client.ts";
 import { CliHome, type CliResult, type RunningCli } from "../support/run-cli.ts";
+import { startRelay } from "../support/relay.ts";
 import { impatient } from "../support/world.ts";
 
 /** The machine with the gateway. Its commands find it without being told where it is. */
 export class GatewayHome extends CliHome implements AsyncDisposable {
   readonly gateway: RunningCli;
   port = 0;
+  /** A port that leads to the gateway's through a relay: how other machines come to it. */
+  tunnelPort = 0;
   readonly #started = new AsyncDisposableStack();
 
   constructor(flags: string) {
     super();
     this.gateway = this.#started.use(this.start(`gateway run --port 0 --json ${flags}`));
+  }
+
+  async ready(): Promise<void> {
+    this.port = Number((await this.gateway.event("ready"))["port"]);
+    this.tunnelPort = this.#started.use(await startRelay(this.port)).port;
   }
 
   get url(): string {
@@ -38,9 +46,9 @@ export class GatewayHome extends CliHome implements AsyncDisposable {
     return this.ask(String(command).replace(/^openclaw /u, ""));
   }
 
-  /** A connection that says and signs what it is told to. */
+  /** A connection through the tunnel that says and signs what it is told to. */
   async connect(options: RawConnect) {
-    const client = this.#started.use(await RawClient.open(this.url));
+    const client = this.#started.use(await RawClient.open(`ws://127.0.0.1:${this.tunnelPort}`));
     return { client, response: await client.connect({ auth: { token: this.token }, ...options }) };
   }
 
@@ -96,7 +104,7 @@ export class NodeHome extends CliHome implements AsyncDisposable {
 /** Starts a gateway; resolves once it accepts connections. */
 export async function startGatewayHome(flags = ""): Promise<GatewayHome> {
   const home = new GatewayHome(flags);
-  home.port = Number((await home.gateway.event("ready"))["port"]);
+  await home.ready();
   return home;
 }
 

@@ -9,7 +9,12 @@ import { at } from "../support/raw-client.ts";
 import { binPath, CliHome, type CliEvent, type SpawnedCli } from "../support/run-cli.ts";
 
 const run = promisify(execFile);
-const direction = { deviceId: expect.stringMatching(/^[0-9a-f]{64}$/u), paired: true, verified: true, latencyMs: expect.any(Number) };
+const direction = {
+  deviceId: expect.stringMatching(/^[0-9a-f]{64}$/u),
+  paired: true,
+  verified: true,
+  latencyMs: expect.any(Number),
+};
 
 /** A machine whose temporary directory is its own, so that what is left in it can be seen. */
 function machineForDemo() {
@@ -26,8 +31,24 @@ test("the demo pairs, invokes, rotates and heals in both directions, and leaves 
   const { code, stdout } = await demo.ended;
   expect(code).toBe(0);
   const events = demo.events.items;
-  expect(events.slice(0, -1).map((event) => event["step"])).toEqual(["gateways", "ssh", "tunnel", "nodes", "approve", "invoke", "rotate", "cut", "verify"]);
-  expect(events.at(-1)).toMatchObject({ ok: true, event: "done", toRemote: direction, toLocal: direction, healedMs: expect.any(Number) });
+  expect(events.slice(0, -1).map((event) => event["step"])).toEqual([
+    "gateways",
+    "ssh",
+    "tunnel",
+    "nodes",
+    "approve",
+    "invoke",
+    "rotate",
+    "cut",
+    "verify",
+  ]);
+  expect(events.at(-1)).toMatchObject({
+    ok: true,
+    event: "done",
+    toRemote: direction,
+    toLocal: direction,
+    healedMs: expect.any(Number),
+  });
   expect(stdout).not.toContain("PRIVATE KEY");
   expect(readdirSync(temporary)).toEqual([]);
   expect(existsSync(home.stateDir)).toBe(false);
@@ -51,8 +72,15 @@ test("--keep stays up with commands that work when they are pasted, until it is 
   await using demo = start("demo --keep --json");
   const up = await demo.event("up");
   for (const line of textsAt(up, "tryThis")) {
-    const { stdout } = await run("bash", ["-c", `openclaw() { "${process.execPath}" "${binPath}" "$@"; }; export ${line.replace(" openclaw ", "; openclaw ")} --json`], { env: home.env() });
-    expect(JSON.parse(stdout), line).toMatchObject({ ok: true });
+    const { stdout } = await run(
+      "bash",
+      [
+        "-c",
+        `openclaw() { "${process.execPath}" "${binPath}" "$@"; }; export ${line.replace(" openclaw ", "; openclaw ")} --json`,
+      ],
+      { env: home.env() },
+    );
+    expect(JSON.parse(stdout)).toMatchObject({ ok: true });
   }
   expect(await demo.stop("SIGINT")).toMatchObject({ code: 0, signal: null });
 });
@@ -75,7 +103,9 @@ test("without sshd the demo brings an SSH server of its own", async () => {
 async function runningIn(directory: string): Promise<readonly string[]> {
   const found: string[] = [];
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/u.test(name) && Number(name) !== process.pid)) {
-    const texts = await Promise.all(["cmdline", "environ"].map((file) => readFile(`/proc/${pid}/${file}`, "utf8").catch(() => "")));
+    const texts = await Promise.all(
+      ["cmdline", "environ"].map((file) => readFile(`/proc/${pid}/${file}`, "utf8").catch(() => "")),
+    );
     if (texts.some((text) => text.includes(directory))) found.push(`${pid} ${texts[0]?.replaceAll("\0", " ")}`);
   }
   return found;

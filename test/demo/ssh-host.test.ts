@@ -29,7 +29,9 @@ test("OpenSSH's server where it is installed, with keys that only this user read
   expect(host.kind).toBe("openssh");
   expect(await greeting(host.port)).toMatch(/^SSH-2\.0-OpenSSH/u);
   expect(host.hostKey).toMatch(/^ssh-ed25519 AAAA/u);
-  const open = readdirSync(join(directory, "ssh")).filter((name) => (statSync(join(directory, "ssh", name)).mode & 0o077) !== 0);
+  const open = readdirSync(join(directory, "ssh")).filter(
+    (name) => (statSync(join(directory, "ssh", name)).mode & 0o077) !== 0,
+  );
   expect(open.filter((name) => name !== "sshd.pid")).toEqual([]);
 });
 
@@ -52,12 +54,11 @@ test("the port is free again afterwards", async () => {
 
 test("being asked to stop while sshd comes up leaves no sshd", async () => {
   const stop = new AbortController();
-  const { sleep } = systemRuntime;
   const runtime = {
     ...systemRuntime,
     sleep: (ms: number, signal?: AbortSignal) => {
       stop.abort(new Error("asked to stop"));
-      return sleep(ms, signal);
+      return systemRuntime.sleep(ms, signal);
     },
   };
   await expect(startSshHost(options({ runtime, signal: stop.signal }))).rejects.toThrow("asked to stop");

@@ -3,7 +3,7 @@ import { homedir, userInfo } from "node:os";
 import type { Command } from "commander";
 import { parseDuration } from "../../../config/duration.ts";
 import { OpenClawError } from "../../../errors.ts";
-import { Secret } from "../../../secret.ts";
+import type { Secret } from "../../../secret.ts";
 import type { TunnelEvent } from "../../../tunnel/tunnel.ts";
 import type { Context } from "../../context.ts";
 import { collect, defineCommand } from "../../globals.ts";
@@ -105,7 +105,9 @@ function askHostKey(context: Context, { host, port, keyType, fingerprint }: Host
 
 async function askPassphrase(context: Context, path: string): Promise<Secret | undefined> {
   const answer = await askSecret(context, `Passphrase of ${path}`);
-  return answer === undefined ? undefined : new Secret(answer);
+  if (answer === undefined) return undefined;
+  const { Secret } = await import("../../../secret.ts");
+  return new Secret(answer);
 }
 
 function readPolicy(policy: string): "strict" | "accept-new" {
