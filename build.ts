@@ -1,7 +1,11 @@
 /** Builds what the package ships: the CLI and the library as lazily split bundles, and the library's types. */
 import { execFileSync } from "node:child_process";
-import { rmSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { PassThrough } from "node:stream";
 import { build, type Plugin } from "esbuild";
+import { Context } from "./src/cli/context.ts";
+import { buildWholeProgram, helpTexts } from "./src/cli/program.ts";
+import { helpFile } from "./src/cli/ready-help.ts";
 
 rmSync("dist", { recursive: true, force: true });
 
@@ -33,5 +37,11 @@ await build({
     js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
   },
 });
+
+mkdirSync("dist/help");
+const streams = { stdin: new PassThrough(), stdout: new PassThrough(), stderr: new PassThrough() };
+const context = new Context({ env: {}, streams, signal: new AbortController().signal }, []);
+for (const [words, text] of helpTexts(await buildWholeProgram(context)))
+  writeFileSync(`dist/help/${helpFile(words)}`, text);
 
 execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"], { stdio: "inherit" });

@@ -27,6 +27,8 @@ function assertReadable(text: string, path: string, context: Context): void {
   try {
     readConfigText(text, { path, dialect: "toolkit", env: context.options.env });
   } catch (cause) {
-    throw new OpenClawError("config-invalid", `the change would leave ${path} unreadable, so it was not made`, { cause });
+    throw new OpenClawError("config-invalid", `the change would leave ${path} unreadable, so it was not made`, {
+      cause,
+    });
   }
 }

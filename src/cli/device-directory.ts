@@ -49,7 +49,10 @@ export function findRequest<Request extends ShownDeviceRequest | ShownSurfaceReq
 }
 
 /** The newest of the requests; `not-found` when none waits. */
-export function newestRequest<Request extends { readonly ts: number }>(pending: readonly Request[], listCommand: string): Request {
+export function newestRequest<Request extends { readonly ts: number }>(
+  pending: readonly Request[],
+  listCommand: string,
+): Request {
   const [newest] = pending.toSorted((a, b) => b.ts - a.ts);
   if (newest !== undefined) return newest;
   throw new OpenClawError("not-found", "no request waits for approval", {

@@ -1,6 +1,6 @@
 /** From anything thrown to what the shell sees: exit code, the lines on stderr, the object under --json. Pure. */
 import { OpenClawError } from "../errors.ts";
-import { exitCodes, failureCodes } from "./failure-codes.ts";
+import { exitCodes, exitNames } from "./exit-codes.ts";
 
 export interface FailureReport {
   readonly exitCode: number;
@@ -22,7 +22,7 @@ export function describeFailure(thrown: unknown, debug = false): FailureReport {
   const { code, message, hint, fix, details } = failure;
   const stack = debug ? stackLines(thrown) : [];
   return {
-    exitCode: exitCodes[failureCodes[code].exit],
+    exitCode: exitCodes[exitNames[code]],
     error: {
       code,
       message,

@@ -46,7 +46,8 @@ export async function prepareGateway(context: Context, flags: GatewayRunFlags): 
     const listening = { ...readAddress(flags, settings), ...(await readTls(flags, settings)) };
     const upgrade = readUpgrade(flags.upgradeAuth) ?? settings["gateway.auth.upgrade"];
     const paths = flags.ephemeral === true ? await ephemeralPaths(things) : context.paths();
-    if (flags.ephemeral !== true) things.use(await acquireLock(join(paths.runDir, "gateway.lock"), { runtime: context.runtime, timeoutMs: 0 }));
+    if (flags.ephemeral !== true)
+      things.use(await acquireLock(join(paths.runDir, "gateway.lock"), { runtime: context.runtime, timeoutMs: 0 }));
     const auth = await readAuth(context, flags, settings, paths);
     assertGuarded(auth.mode, listening.host);
     const internalSecret = await writeNewSecret(paths.internalSecret, context.runtime);
@@ -97,7 +98,8 @@ async function ephemeralPaths(things: AsyncDisposableStack): Promise<StatePaths>
 
 async function readAuth(context: Context, flags: GatewayRunFlags, settings: Settings, paths: StatePaths) {
   const token = (await context.secretOption("token", flags.token, flags.tokenFile)) ?? settings["gateway.auth.token"];
-  const password = (await context.secretOption("password", flags.password, flags.passwordFile)) ?? settings["gateway.auth.password"];
+  const password =
+    (await context.secretOption("password", flags.password, flags.passwordFile)) ?? settings["gateway.auth.password"];
   const mode = readMode(flags.auth ?? settings["gateway.auth.mode"], password);
   if (mode === "password" && password === undefined) {
     throw new OpenClawError("usage", "password authentication needs a password", {
@@ -107,7 +109,8 @@ async function readAuth(context: Context, flags: GatewayRunFlags, settings: Sett
   if (mode !== "token") return { mode, token: mode === "none" ? undefined : token, password };
   if (token !== undefined) return { mode, token, password };
   const { token: made, isNew } = await openGatewayToken(paths.gatewayToken, context.runtime);
-  if (isNew && flags.ephemeral !== true) context.output.note(`made a token (${made.digest()}); openclaw gateway token --show prints it`);
+  if (isNew && flags.ephemeral !== true)
+    context.output.note(`made a token (${made.digest()}); openclaw gateway token --show prints it`);
   return { mode, token: made, password };
 }
 
@@ -125,7 +128,9 @@ function readMode(wanted: string | undefined, password: Secret | undefined): Aut
         hint: "use --auth token or --auth password; the product's own gateway has trusted-proxy",
       });
     default:
-      throw new OpenClawError("usage", `there is no authentication mode "${wanted}"`, { hint: "token, password or none" });
+      throw new OpenClawError("usage", `there is no authentication mode "${wanted}"`, {
+        hint: "token, password or none",
+      });
   }
 }
 
@@ -159,7 +164,9 @@ function readBind(bind: string, settings: Settings): string {
     }
     default:
       if (isIP(bind) !== 0) return bind;
-      throw new OpenClawError("usage", `cannot bind to "${bind}"`, { hint: "loopback, lan, or an IP address of this machine" });
+      throw new OpenClawError("usage", `cannot bind to "${bind}"`, {
+        hint: "loopback, lan, or an IP address of this machine",
+      });
   }
 }
 
@@ -171,7 +178,9 @@ function readPort({ port, ephemeral }: GatewayRunFlags, settings: Settings): num
   if (port === undefined) return ephemeral === true ? 0 : settings["gateway.port"];
   const number = /^\d{1,5}$/u.test(port) ? Number(port) : Number.NaN;
   if (number <= 65_535) return number;
-  throw new OpenClawError("usage", `--port ${JSON.stringify(port)} is not a port`, { hint: "a whole number from 0 to 65535" });
+  throw new OpenClawError("usage", `--port ${JSON.stringify(port)} is not a port`, {
+    hint: "a whole number from 0 to 65535",
+  });
 }
 
 async function readTls({ tlsCert, tlsKey }: GatewayRunFlags, settings: Settings): Promise<Pick<GatewayOptions, "tls">> {
@@ -180,7 +189,9 @@ async function readTls({ tlsCert, tlsKey }: GatewayRunFlags, settings: Settings)
   const certPath = tlsCert ?? settings["gateway.tls.certPath"];
   const keyPath = tlsKey ?? settings["gateway.tls.keyPath"];
   if (certPath === undefined || keyPath === undefined) {
-    throw new OpenClawError("usage", "TLS needs a certificate and its key", { hint: "give both --tls-cert and --tls-key" });
+    throw new OpenClawError("usage", "TLS needs a certificate and its key", {
+      hint: "give both --tls-cert and --tls-key",
+    });
   }
   return { tls: { cert: await readPem(certPath), key: await readPem(keyPath) } };
 }

@@ -50,7 +50,12 @@ export function defineCommand(name: string, description: string, examples: reado
 }
 
 /** A command that only holds others. */
-export function defineGroup(name: string, description: string, examples: readonly string[], commands: readonly Command[]): Command {
+export function defineGroup(
+  name: string,
+  description: string,
+  examples: readonly string[],
+  commands: readonly Command[],
+): Command {
   const group = configure(new Command(name).description(description));
   for (const command of commands) group.addCommand(command);
   group.addHelpText("after", helpFooter(examples));

@@ -8,7 +8,9 @@ import type { NodeSummary } from "../protocol/methods.ts";
 export function oneNode(argument: string | undefined, option: string | undefined): string {
   const wanted = argument ?? option;
   if (wanted === undefined) {
-    throw new OpenClawError("usage", "name the node", { hint: "its id, a prefix of it, or its name: openclaw nodes list" });
+    throw new OpenClawError("usage", "name the node", {
+      hint: "its id, a prefix of it, or its name: openclaw nodes list",
+    });
   }
   if (argument !== undefined && option !== undefined && argument !== option) {
     throw new OpenClawError("usage", `two nodes are named: ${argument} and ${option}`);
@@ -20,11 +22,19 @@ export function oneNode(argument: string | undefined, option: string | undefined
 export async function findNodeId(session: GatewaySession, wanted: string): Promise<string> {
   if (/^[0-9a-f]{64}$/u.test(wanted)) return wanted;
   const { nodes } = await session.call("node.list", {});
-  const candidates = nodes.map((node) => ({ id: node.nodeId, names: node.displayName === undefined ? [] : [node.displayName] }));
+  const candidates = nodes.map((node) => ({
+    id: node.nodeId,
+    names: node.displayName === undefined ? [] : [node.displayName],
+  }));
   return matchId(wanted, candidates, "node", "openclaw nodes list").id;
 }
 
 /** Every field of a node that the CLI promises, also where a gateway leaves one out. */
 export function showNode(node: NodeSummary): NodeSummary & { readonly displayName: string } {
-  return { ...node, displayName: node.displayName ?? node.clientId ?? "node", caps: node.caps ?? [], commands: node.commands ?? [] };
+  return {
+    ...node,
+    displayName: node.displayName ?? node.clientId ?? "node",
+    caps: node.caps ?? [],
+    commands: node.commands ?? [],
+  };
 }

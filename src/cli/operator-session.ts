@@ -12,7 +12,11 @@ import { version } from "../version.ts";
 import type { Context } from "./context.ts";
 import type { TargetFlags } from "./target-options.ts";
 
-export async function openOperator(context: Context, flags: TargetFlags, scopes: readonly string[]): Promise<GatewaySession> {
+export async function openOperator(
+  context: Context,
+  flags: TargetFlags,
+  scopes: readonly string[],
+): Promise<GatewaySession> {
   const target = await context.target(flags);
   const shared = target.explicit ?? target.configured;
   if (shared !== undefined && target.isLoopback) {
@@ -59,12 +63,18 @@ async function openAsDevice(context: Context, target: Target, scopes: readonly s
   await session.close();
   const lacking = scopes.filter((scope) => !holdsScopes(held, [scope]));
   throw new OpenClawError("scope-missing", `the gateway granted this device no ${lacking.join(", ")}`, {
-    hint: session.hello.auth?.removedScopesReason ?? "approve the wider request on the gateway's host (openclaw devices list)",
+    hint:
+      session.hello.auth?.removedScopesReason ??
+      "approve the wider request on the gateway's host (openclaw devices list)",
     details: { granted: held, missing: lacking },
   });
 }
 
-function common(context: Context, target: Target, scopes: readonly string[]): Omit<SessionOptions, "client" | "explicit" | "configured"> {
+function common(
+  context: Context,
+  target: Target,
+  scopes: readonly string[],
+): Omit<SessionOptions, "client" | "explicit" | "configured"> {
   return {
     gateway: target.address,
     role: "operator",

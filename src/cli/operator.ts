@@ -1,6 +1,7 @@
 /** Commands that need a session as operator, for as long as one call takes. What that is made of is loaded when it is needed. */
 import type { GatewaySession } from "../client/gateway-session.ts";
 import type { Context } from "./context.ts";
+import { refuseDeadPort } from "./dead-port.ts";
 import type { TargetFlags } from "./target-options.ts";
 
 /** Runs `action` with a session that holds `scopes`, and closes it. */
@@ -10,6 +11,7 @@ export async function asOperator<Result>(
   scopes: readonly string[],
   action: (session: GatewaySession) => Promise<Result>,
 ): Promise<Result> {
+  await refuseDeadPort(flags);
   const { openOperator } = await import("./operator-session.ts");
   await using session = await openOperator(context, flags, scopes);
   return await action(session);

@@ -85,7 +85,9 @@ const gap = 2;
 
 /** Aligned columns; when `width` is too small the widest column that may be cut gives way, down to six characters. */
 export function formatTable(columns: readonly Column[], rows: readonly (readonly string[])[], width: number): string {
-  const widths = columns.map((column, at) => Math.max(column.title.length, ...rows.map((row) => (row[at] ?? "").length)));
+  const widths = columns.map((column, at) =>
+    Math.max(column.title.length, ...rows.map((row) => (row[at] ?? "").length)),
+  );
   const total = () => widths.reduce((sum, one) => sum + one + gap, -gap);
   while (total() > width) {
     const cuttable = columns.map((column, at) => (column.keep === true ? 0 : (widths[at] ?? 0)));

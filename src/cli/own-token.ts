@@ -34,7 +34,12 @@ export async function rotateOwnToken(
   const connect = (secret: Secret) =>
     connectGateway({
       gateway: target.address,
-      client: { id: role === "node" ? "node-host" : "cli", mode: role === "node" ? "node" : "cli", version, ...describePlatform(process.platform) },
+      client: {
+        id: role === "node" ? "node-host" : "cli",
+        mode: role === "node" ? "node" : "cli",
+        version,
+        ...describePlatform(process.platform),
+      },
       role,
       scopes: role === "operator" ? remembered.scopes : [],
       identity,

@@ -23,13 +23,31 @@ export async function buildWholeProgram(context: Context): Promise<Command> {
   return speakThrough(context, program);
 }
 
+/** Columns of every help text, as in man pages: the same on every terminal, so that the build can lay it out. */
+const helpWidth = 80;
+
+/** The help text of every command by its words, for the build. */
+export function helpTexts(program: Command): ReadonlyMap<readonly string[], string> {
+  const texts = new Map<readonly string[], string>();
+  const visit = (command: Command, words: readonly string[]): void => {
+    let text = "";
+    command.configureOutput({ writeOut: (part) => void (text += part) });
+    command.outputHelp();
+    texts.set(words, text);
+    for (const child of command.commands)
+      for (const name of [child.name(), ...child.aliases()]) visit(child, [...words, name]);
+  };
+  visit(program, []);
+  return texts;
+}
+
 /** Help goes through our streams; complaints do not go there at all, for failures have one way out: `failure.ts`. */
 function speakThrough(context: Context, command: Command): Command {
   command.configureOutput({
     writeOut: (text) => void context.streams.stdout.write(text),
     writeErr: () => {},
     outputError: () => {},
-    getOutHelpWidth: () => context.streams.stdout.columns ?? 100,
+    getOutHelpWidth: () => helpWidth,
     getOutHasColors: () => false,
   });
   for (const child of command.commands) speakThrough(context, child);
@@ -41,8 +59,13 @@ function emptyProgram(context: Context): Command {
     .description("Pair OpenClaw gateways through SSH tunnels, and know why when it does not work")
     .version(`openclaw ${version}`, "-V, --version", "print the version")
     .usage("[options] <command>")
-    .addHelpText("after", "\nExamples:\n  $ openclaw demo\n  $ openclaw gateway run\n  $ openclaw explain pairing-required");
-  return addGlobals(program, false).hook("preAction", (_program, action) => context.useGlobals(action.optsWithGlobals()));
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ openclaw demo\n  $ openclaw gateway run\n  $ openclaw explain pairing-required",
+    );
+  return addGlobals(program, false).hook("preAction", (_program, action) =>
+    context.useGlobals(action.optsWithGlobals()),
+  );
 }
 
 /** Stands for a group that this command line does not need. */

@@ -43,7 +43,10 @@ function usageFailure(error: CommanderError): OpenClawError {
   if (error.code === "commander.help") {
     return new OpenClawError("usage", "a command is missing here", { hint: "--help lists them" });
   }
-  const [first = "", suggestion] = error.message.replace(/^error: /u, "").replace(/\.$/u, "").split("\n");
+  const [first = "", suggestion] = error.message
+    .replace(/^error: /u, "")
+    .replace(/\.$/u, "")
+    .split("\n");
   const hint = suggestion?.replace(/^\(|\)$/gu, "").replace(/^Did/u, "did");
   return new OpenClawError("usage", first, { hint: hint ?? "see --help" });
 }

@@ -7,7 +7,9 @@ import { isRole, type Role, roles } from "../protocol/vocabulary.ts";
 export function oneDevice(argument: string | undefined, option: string | undefined): string {
   const wanted = argument ?? option;
   if (wanted === undefined) {
-    throw new OpenClawError("usage", "name the device", { hint: "its id, a prefix of it, or its name: openclaw devices list" });
+    throw new OpenClawError("usage", "name the device", {
+      hint: "its id, a prefix of it, or its name: openclaw devices list",
+    });
   }
   if (argument !== undefined && option !== undefined && argument !== option) {
     throw new OpenClawError("usage", `two devices are named: ${argument} and ${option}`);

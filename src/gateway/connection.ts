@@ -43,7 +43,8 @@ export class Connection {
   readonly #connId: string;
   readonly #nonce: string;
   readonly #socket: FrameSocket;
-  readonly #endHandshake: () => void;
+  /** What holds until hello, each as how to end it. A session that lasts for weeks does not hold on to its upgrade. */
+  #untilHello: (() => void)[];
   #state: "waiting" | "deciding" | "open" | "closed" = "waiting";
   readonly #early: string[] = [];
   #session: Session | undefined;
@@ -69,13 +70,8 @@ export class Connection {
       alive: () => void (this.#isAlive = true),
       closed: (info) => this.#ended(info),
     });
-    const cancelDeadline = runtime.after(policy.limits.handshakeDeadlineMs, () =>
-      this.abandon(closeCodes.normal, "", "no connect within the handshake deadline"),
-    );
-    this.#endHandshake = () => {
-      cancelDeadline();
-      stopCounting();
-    };
+    const missDeadline = () => this.abandon(closeCodes.normal, "", "no connect within the handshake deadline");
+    this.#untilHello = [runtime.after(policy.limits.handshakeDeadlineMs, missDeadline), stopCounting];
     const payload = { nonce: this.#nonce, ts: runtime.now() };
     this.#socket.send(JSON.stringify({ type: "event", event: "connect.challenge", payload }));
   }
@@ -109,6 +105,10 @@ export class Connection {
     this.#endHandshake();
     this.#state = "closed";
     this.#socket.close(code, reason);
+  }
+
+  #endHandshake(): void {
+    for (const end of this.#untilHello.splice(0)) end();
   }
 
   #hear(text: string): void {

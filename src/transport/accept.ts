@@ -19,7 +19,7 @@ export class Acceptor {
   accept(request: IncomingMessage, socket: Duplex, head: Buffer, accepted: (open: OpenSocket) => void): void {
     socket.cork(); // what is sent at once leaves together with the 101, in one packet
     this.#server.handleUpgrade(request, socket, head, (web) => {
-      accepted((listener) => new FrameSocket(web, listener));
+      accepted((listener) => new FrameSocket(web, listener, socket));
     });
     socket.uncork();
   }

@@ -5,10 +5,11 @@
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { connect as connectTcp, isIP, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { type FailureOptions, OpenClawError, systemCode } from "../errors.ts";
+import { OpenClawError, systemCode } from "../errors.ts";
 import { maxPayloadBytes } from "../protocol/limits.ts";
 import type { Secret } from "../secret.ts";
-import { FrameSocket, type FrameSocketListener } from "./frame-socket.ts";
+import { type CloseInfo, FrameSocket, type FrameSocketListener } from "./frame-socket.ts";
+import { hostOf, hungUp, portOf, unreachable } from "./unreachable.ts";
 
 export interface DialOptions {
   /** `ws://` or `wss://`, host, port and path. Never with credentials. */
@@ -118,13 +119,8 @@ async function upgrade(
       maxPayload: maxPayloadBytes,
     });
     let isOpen = false;
-    const frames = new FrameSocket(web, {
-      ...listener,
-      text: (text) => listener.text(text),
-      closed: (info) => {
-        if (isOpen) listener.closed(info);
-      },
-    });
+    const closed = (info: CloseInfo) => isOpen && listener.closed(info);
+    const frames = new FrameSocket(web, { ...listener, text: (text) => listener.text(text), closed }, socket);
     const stop = () => web.terminate();
     signal.addEventListener("abort", stop, { once: true });
     const settle = (action: () => void) => {
@@ -227,43 +223,11 @@ function explanation(body: string): { readonly said?: string | undefined; readon
   return line === "" || line.startsWith("<") || line.startsWith("{") ? {} : { said: line.slice(0, 200) };
 }
 
-function hostOf(url: URL): string {
-  return url.hostname.replace(/^\[|\]$/gu, "");
-}
-
-function portOf(url: URL): number {
-  if (url.port !== "") return Number(url.port);
-  return url.protocol === "wss:" ? 443 : 80;
-}
-
 function timedOut(url: URL, timeoutMs: number): OpenClawError {
   return new OpenClawError("timeout", `${url.host} did not answer within ${timeoutMs} ms`, {
     hint: "check the address and any firewall between, or give it longer with --timeout",
     details: { timeoutMs },
   });
-}
-
-function unreachable(url: URL, cause: Error): OpenClawError {
-  const code = systemCode(cause);
-  const where = `${hostOf(url)}:${portOf(url)}`;
-  const options: FailureOptions = { cause, details: { systemCode: code } };
-  switch (code) {
-    case "ECONNREFUSED":
-      return new OpenClawError("unreachable", `nothing listens on ${where} (connection refused)`, {
-        ...options,
-        hint: "start the gateway there (openclaw gateway run), or check --port and the tunnel in front of it",
-      });
-    case "ECONNRESET":
-      return hungUp(url, cause);
-    case "ENOTFOUND":
-    case "EAI_AGAIN":
-      return new OpenClawError("unreachable", `the name ${hostOf(url)} does not resolve`, {
-        ...options,
-        hint: "check the spelling of the host",
-      });
-    default:
-      return new OpenClawError("unreachable", `cannot reach ${where} (${code ?? cause.message})`, options);
-  }
 }
 
 function tlsFailed(url: URL, cause: Error): OpenClawError {
@@ -282,13 +246,5 @@ function brokenUpgrade(url: URL, cause: Error): OpenClawError {
     hint: "check the port: something else listens there",
     cause,
     details: { systemCode: code },
-  });
-}
-
-function hungUp(url: URL, cause: Error | undefined): OpenClawError {
-  return new OpenClawError("unreachable", `${url.host} closed the connection during the upgrade`, {
-    hint: "a tunnel whose far end is down does this; check that the gateway behind it runs",
-    cause,
-    details: { systemCode: systemCode(cause) },
   });
 }

@@ -1,4 +1,5 @@
 /** A WebSocket as both ends of ours use it: text in, text out, pings, and an end that always comes. */
+import type { Duplex } from "node:stream";
 import type { RawData, WebSocket } from "ws";
 import { closeReason } from "../protocol/close.ts";
 import { maxBufferedBytes } from "../protocol/limits.ts";
@@ -25,10 +26,14 @@ const closeGraceMs = 2000;
 
 export class FrameSocket {
   readonly #socket: WebSocket;
+  readonly #stream: Duplex | undefined;
+  #isGathering = false;
   #grace: NodeJS.Timeout | undefined;
 
-  constructor(socket: WebSocket, listener: FrameSocketListener) {
+  /** `stream` is what the WebSocket writes to; where it is given, messages that are sent together leave together. */
+  constructor(socket: WebSocket, listener: FrameSocketListener, stream?: Duplex) {
     this.#socket = socket;
+    this.#stream = stream;
     let cause: unknown;
     socket.on("message", (data: RawData, isBinary: boolean) => {
       listener.alive?.();
@@ -65,8 +70,21 @@ export class FrameSocket {
       this.close(1008, "slow consumer");
       return false;
     }
+    this.#gather();
     this.#socket.send(text);
     return true;
+  }
+
+  /** A write to the system costs more than making the message: the answers to what arrived at once share one. */
+  #gather(): void {
+    const stream = this.#stream;
+    if (stream === undefined || this.#isGathering) return;
+    this.#isGathering = true;
+    stream.cork();
+    process.nextTick(() => {
+      this.#isGathering = false;
+      stream.uncork();
+    });
   }
 
   ping(): void {

@@ -67,11 +67,13 @@ test("bash reads the script without complaint", async () => {
   await expect(run("bash", ["-n", script])).resolves.toMatchObject({ stderr: "" });
 });
 
-test.runIf(isInstalled("zsh"))("zsh reads the script without complaint", async () => {
+test.runIf(isInstalled("zsh"))("zsh takes the script as the completion of openclaw", async () => {
   using home = new CliHome();
   const script = home.path("script");
   writeFileSync(script, (await home.run("completion zsh")).stdout);
-  await expect(run("zsh", ["-n", script])).resolves.toMatchObject({ stderr: "" });
+  const ask = `autoload -Uz compinit && compinit -u -D && source ${script} && print -r -- $_comps[openclaw]`;
+  const { stdout, stderr } = await run("zsh", ["-f", "-c", ask], { env: home.env() });
+  expect({ stdout, stderr }).toEqual({ stdout: "_openclaw\n", stderr: "" });
 });
 
 test.runIf(isInstalled("fish"))("fish completes a verb", async () => {

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { exitCodes, failureCodes } from "../../src/cli/failure-codes.ts";
+import { exitCodes } from "../../src/cli/exit-codes.ts";
+import { failureCodes } from "../../src/cli/failure-codes.ts";
 import { CliHome } from "../support/run-cli.ts";
 
 test("without a code all of them are listed, each with its exit code", async () => {

@@ -1,8 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { freePort, runTool } from "../support/sshd.ts";
+import { createCertificate } from "../fixtures/certificate.ts";
+import { startRawServer } from "../fixtures/raw-server.ts";
+import { freePort } from "../support/sshd.ts";
 import { CliHome, type CliResult, type RunningCli } from "../support/run-cli.ts";
 import { startGatewayHome } from "./world.ts";
 
@@ -75,16 +76,15 @@ test("a second gateway on the same state directory is turned away, and the first
   expect(await home.ask("gateway status")).toMatchObject({ code: 0 });
 });
 
-test("a port that is taken is named", async () => {
+test("a port that is taken is named, and who holds it where the system tells", async () => {
   using home = new CliHome();
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  const port = typeof address === "object" && address !== null ? address.port : 0;
-  const result = await home.run(`gateway run --port ${port} --json`);
-  expect(result).toMatchObject({ code: 9, json: { ok: false, error: { code: "port-in-use" } } });
-  expect(result.stdout).toContain(String(port));
-  await new Promise((resolve) => server.close(resolve));
+  await using server = await startRawServer(() => {});
+  const result = await home.run(`gateway run --port ${server.port} --json`);
+  const holder = process.platform === "linux" ? { pid: process.pid } : undefined;
+  expect(result).toMatchObject({
+    code: 9,
+    json: { ok: false, error: { code: "port-in-use", details: { port: server.port, ...(holder && { holder }) } } },
+  });
 });
 
 test("the token of a file, of stdin and of argv are all taken; argv is warned about once and never repeated", async () => {
@@ -139,26 +139,15 @@ test("with --upgrade-auth required a wrong token is refused by HTTP already", as
 test("with a certificate it speaks wss, and a pin decides whom to believe", async () => {
   using home = new CliHome();
   const [cert, key] = [home.path("cert.pem"), home.path("key.pem")];
-  const openssl = [
-    "req",
-    "-x509",
-    "-newkey",
-    "ec",
-    "-pkeyopt",
-    "ec_paramgen_curve:prime256v1",
-    "-nodes",
-    "-days",
-    "2",
-    "-subj",
-    "/CN=localhost",
-  ];
-  await runTool("openssl", ...openssl, "-keyout", key, "-out", cert);
+  const certificate = createCertificate("IP:127.0.0.1");
+  writeFileSync(cert, certificate.cert);
+  writeFileSync(key, certificate.key, { mode: 0o600 });
   await using running = home.start(`gateway run --port 0 --json --tls-cert ${cert} --tls-key ${key}`);
   const { url } = await running.event("ready");
   expect(url).toMatch(/^wss:/u);
-  const printed = await runTool("openssl", "x509", "-in", cert, "-noout", "-fingerprint", "-sha256");
-  const pin = printed.trim().split("=")[1] ?? "";
-  expect(await home.run(`gateway status --url ${String(url)} --tls-fingerprint ${pin}`)).toMatchObject({ code: 0 });
+  expect(
+    await home.run(`gateway status --url ${String(url)} --tls-fingerprint ${certificate.fingerprint}`),
+  ).toMatchObject({ code: 0 });
   expect(
     await home.run(`gateway status --json --url ${String(url)} --tls-fingerprint ${"00".repeat(32)}`),
   ).toMatchObject({

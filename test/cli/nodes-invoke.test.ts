@@ -91,7 +91,7 @@ test("a command that the node does not offer is refused by the gateway", async (
 });
 
 test("a program that takes too long is ended by the node, which says so", async () => {
-  const line = `nodes invoke kitchen system.run --params '{"command":["sleep","30"]}' --invoke-timeout 300ms --json`;
+  const line = `nodes invoke kitchen system.run --params '{"command":["sleep","30"],"timeoutMs":200}' --json`;
   expect(await home.ask(line)).toMatchObject({ code: 0, json: { payload: { timedOut: true, success: false } } });
 });
 

@@ -88,7 +88,6 @@ test.each([
   ["SIGINT", "SIGINT", 130],
   ["SIGTERM", "SIGINT", 130],
   ["SIGTERM", undefined, 143],
-  ["SIGHUP", undefined, 129],
 ] as const)("what does not end on %s ends at once on %s, or else by itself, with %i", async (first, second, code) => {
   const child = startScript("unwilling.ts");
   const lines = linesOf(child)[Symbol.asyncIterator]();

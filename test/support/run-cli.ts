@@ -33,15 +33,9 @@ export interface CliResult {
   readonly json: unknown;
 }
 
-/** Runs one command line to its end. */
-export async function runCli(line: string | readonly string[], options: CliOptions = {}): Promise<CliResult> {
-  const running = startCli(line, options);
-  return running.ended;
-}
-
-/** Starts a command in this process. */
-export function startCli(line: string | readonly string[], options: CliOptions = {}): RunningCli {
-  return new RunningCli(wordsOf(line), options);
+/** Runs one command line in this process, to its end. */
+export function runCli(line: string | readonly string[], options: CliOptions = {}): Promise<CliResult> {
+  return new RunningCli(line, options).ended;
 }
 
 /** A command that runs in this process. Disposing of it asks it to stop and waits for its end. */
@@ -54,10 +48,11 @@ export class RunningCli implements AsyncDisposable {
   readonly ended: Promise<CliResult>;
   readonly #controller = new AbortController();
 
-  constructor(words: readonly string[], { env = {}, stdin = "", runtime, columns, tty = false }: CliOptions) {
-    const stdout = new Collector((line) => {
-      this.lines.push(line);
-      recordEvent(this.events, words, line);
+  constructor(line: string | readonly string[], { env = {}, stdin = "", runtime, columns, tty = false }: CliOptions) {
+    const words = wordsOf(line);
+    const stdout = new Collector((text) => {
+      this.lines.push(text);
+      recordEvent(this.events, words, text);
     });
     const stderr = new Collector(this.talk.push);
     const terminal = columns === undefined ? {} : { isTTY: true, columns };
@@ -101,10 +96,9 @@ export class SpawnedCli implements AsyncDisposable {
   readonly child: ChildProcess;
   readonly events = new Recorder<CliEvent>();
   readonly ended: Promise<CliResult & { readonly signal: NodeJS.Signals | null }>;
-  #stdout = "";
-  #stderr = "";
 
-  constructor(words: readonly string[], { env = {}, stdin }: Pick<CliOptions, "env" | "stdin">) {
+  constructor(line: string | readonly string[], { env = {}, stdin }: Pick<CliOptions, "env" | "stdin">) {
+    const words = wordsOf(line);
     this.child = spawn(process.execPath, [binPath, ...words], {
       env: { ...env },
       stdio: [stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
@@ -112,15 +106,13 @@ export class SpawnedCli implements AsyncDisposable {
     if (stdin !== undefined) this.child.stdin?.end(stdin);
     const { promise, resolve } = Promise.withResolvers<CliResult & { signal: NodeJS.Signals | null }>();
     this.ended = promise;
-    const lines = new Collector((line) => recordEvent(this.events, words, line));
-    this.child.stdout?.setEncoding("utf8").on("data", (text: string) => {
-      this.#stdout += text;
-      lines.write(text);
-    });
-    this.child.stderr?.setEncoding("utf8").on("data", (text: string) => void (this.#stderr += text));
+    const stdout = new Collector((text) => recordEvent(this.events, words, text));
+    const stderr = new Collector(() => {});
+    this.child.stdout?.setEncoding("utf8").on("data", (text: string) => stdout.write(text));
+    this.child.stderr?.setEncoding("utf8").on("data", (text: string) => stderr.write(text));
     this.child.once("close", (code, signal) => {
-      this.events.end(new Error(`${words.join(" ")} ended with ${code ?? signal}: ${this.#stderr}`));
-      resolve({ code: code ?? -1, signal, stdout: this.#stdout, stderr: this.#stderr, json: documentIn(this.#stdout) });
+      this.events.end(new Error(`${words.join(" ")} ended with ${code ?? signal}: ${stderr.text}`));
+      resolve({ code: code ?? -1, signal, stdout: stdout.text, stderr: stderr.text, json: documentIn(stdout.text) });
     });
   }
 
@@ -145,14 +137,6 @@ export class SpawnedCli implements AsyncDisposable {
   }
 }
 
-/** Starts the CLI as a process of its own. */
-export function spawnCli(
-  line: string | readonly string[],
-  options: Pick<CliOptions, "env" | "stdin"> = {},
-): SpawnedCli {
-  return new SpawnedCli(wordsOf(line), options);
-}
-
 export const binPath = join(import.meta.dirname, "../../bin/openclaw.js");
 
 /** A machine: a home directory and a state directory of its own, gone at the end of the scope. Every command starts from its environment. */
@@ -171,11 +155,11 @@ export class CliHome implements Disposable {
   }
 
   start(line: string | readonly string[], options: CliOptions = {}): RunningCli {
-    return startCli(line, { ...options, env: this.env(options.env) });
+    return new RunningCli(line, { ...options, env: this.env(options.env) });
   }
 
   spawn(line: string | readonly string[], options: Pick<CliOptions, "env" | "stdin"> = {}): SpawnedCli {
-    return spawnCli(line, { ...options, env: this.env(options.env) });
+    return new SpawnedCli(line, { ...options, env: this.env(options.env) });
   }
 
   /** A path in this home. */
@@ -189,7 +173,7 @@ export class CliHome implements Disposable {
 }
 
 /** A command line's words, split as a POSIX shell splits them as far as quotes go. */
-export function wordsOf(line: string | readonly string[]): readonly string[] {
+function wordsOf(line: string | readonly string[]): readonly string[] {
   if (typeof line !== "string") return line;
   const words = line.matchAll(/(?:'[^']*'|"[^"]*"|[^\s'"])+/gu);
   return [...words].map(([word]) => word.replaceAll(/'([^']*)'|"([^"]*)"/gu, "$1$2"));

@@ -22,7 +22,10 @@ export function demoCommand(context: Context): Command {
         ...(flags.keep === true ? { whileUp: (upResult: DemoResult) => keepUp(context, upResult) } : {}),
       });
       const ok = result.toRemote.verified && result.toLocal.verified;
-      if (!ok) throw new OpenClawError("failed", "a node answered, but not with what its program prints", { details: { ...result } });
+      if (!ok)
+        throw new OpenClawError("failed", "a node answered, but not with what its program prints", {
+          details: { ...result },
+        });
       context.output.result({ event: "done", ...result }, (value) => describeResult(context, value));
     });
 }
@@ -34,7 +37,13 @@ function describeStep({ step, detail, durationMs }: DemoStep): string {
 function describeResult(context: Context, result: DemoResult): string {
   const rows = (["toRemote", "toLocal"] as const).map((name) => {
     const { deviceId, paired, verified, latencyMs } = result[name];
-    return [name === "toRemote" ? "laptop -> host" : "host -> laptop", deviceId.slice(0, 12), yes(paired), yes(verified), `${latencyMs} ms`];
+    return [
+      name === "toRemote" ? "laptop -> host" : "host -> laptop",
+      deviceId.slice(0, 12),
+      yes(paired),
+      yes(verified),
+      `${latencyMs} ms`,
+    ];
   });
   const columns = ["DIRECTION", "NODE", "PAIRED", "VERIFIED", "INVOKE"].map((title) => ({ title }));
   return `\n${context.output.table(columns, rows)}\n\nDone in ${(result.durationMs / 1000).toFixed(1)} s; everything was torn down.`;
@@ -46,7 +55,14 @@ function yes(value: boolean): string {
 
 /** Waits for Ctrl-C. */
 async function keepUp(context: Context, { tryThis }: DemoResult): Promise<void> {
-  context.output.event({ event: "up", tryThis }, (event) => ["", "Everything stays up. In another terminal:", ...event.tryThis.map((line) => `  ${line}`), "Ctrl-C ends it."].join("\n"));
+  context.output.event({ event: "up", tryThis }, (event) =>
+    [
+      "",
+      "Everything stays up. In another terminal:",
+      ...event.tryThis.map((line) => `  ${line}`),
+      "Ctrl-C ends it.",
+    ].join("\n"),
+  );
   const { signal } = context.options;
   if (signal.aborted) return;
   await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));

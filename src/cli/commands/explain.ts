@@ -3,7 +3,8 @@ import type { Command } from "commander";
 import { nearest } from "../../config/nearest.ts";
 import { OpenClawError } from "../../errors.ts";
 import type { Context } from "../context.ts";
-import { exitCodes, failureCodes } from "../failure-codes.ts";
+import { exitCodes } from "../exit-codes.ts";
+import { failureCodes } from "../failure-codes.ts";
 import { defineCommand } from "../globals.ts";
 
 export function explainCommand(context: Context): Command {

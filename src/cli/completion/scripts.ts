@@ -19,7 +19,10 @@ _openclaw() {
     [[ $word == -* ]] && continue
     known="\${path:+$path }$word"
     case "$known" in
-      ${places.filter(({ path }) => path !== "").map(({ path }) => single(path)).join("|")}) path="$known" ;;
+      ${places
+        .filter(({ path }) => path !== "")
+        .map(({ path }) => single(path))
+        .join("|")}) path="$known" ;;
     esac
   done
   case "$path" in
@@ -49,7 +52,10 @@ _openclaw() {
     [[ $word == -* ]] && continue
     known="\${place:+$place }$word"
     case "$known" in
-      ${places.filter(({ path }) => path !== "").map(({ path }) => single(path)).join("|")}) place="$known" ;;
+      ${places
+        .filter(({ path }) => path !== "")
+        .map(({ path }) => single(path))
+        .join("|")}) place="$known" ;;
     esac
   done
   case "$place" in
@@ -71,8 +77,12 @@ function fish(places: readonly Place[]): string {
   const lines = places.flatMap(({ path, commands, options }) => {
     const when = `-n ${single(`test "$(__openclaw_place)" = "${path}"`)}`;
     return [
-      ...commands.map(({ name, summary }) => `complete -c openclaw ${when} -f -a ${single(name)} -d ${single(summary)}`),
-      ...options.map(({ flag, summary }) => `complete -c openclaw ${when} -l ${flag.replace(/^--/u, "")} -d ${single(summary)}`),
+      ...commands.map(
+        ({ name, summary }) => `complete -c openclaw ${when} -f -a ${single(name)} -d ${single(summary)}`,
+      ),
+      ...options.map(
+        ({ flag, summary }) => `complete -c openclaw ${when} -l ${flag.replace(/^--/u, "")} -d ${single(summary)}`,
+      ),
     ];
   });
   return `# fish completion for openclaw

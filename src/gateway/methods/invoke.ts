@@ -37,7 +37,8 @@ export function invokeMethods(house: MethodHouse): InvokeMethods {
       return invokes.invoke(node, { command, params, timeoutMs: deadline, idempotencyKey });
     },
 
-    "node.invoke.result": ({ session }, result) => {
+    // Asynchronous so that the operator, who waits for it, is written to before the node is told that all is well.
+    "node.invoke.result": async ({ session }, result) => {
       if (result.nodeId !== session.facts.deviceId) throw invalidRequest("nodeId mismatch");
       return invokes.answer(session, result) ? { ok: true } : { ok: true, ignored: true };
     },

@@ -28,9 +28,15 @@ export function setCommand(context: Context): Command {
         throw new OpenClawError("usage", "give one value: as an argument, or with --value-file");
       }
       if (factsOf(key).secret && fromFile === undefined) {
-        context.noteOnce(key, "warning: a secret on the command line can be read by other users of this machine; use --value-file");
+        context.noteOnce(
+          key,
+          "warning: a secret on the command line can be read by other users of this machine; use --value-file",
+        );
       }
       const changed = await editConfig(context, (text, path) => setKey(text, key, typed, path));
-      context.output.result({ path: key, file: context.paths().config, changed }, ({ path }) => `${path} ${changed ? "is set" : "was so already"}`);
+      context.output.result(
+        { path: key, file: context.paths().config, changed },
+        ({ path }) => `${path} ${changed ? "is set" : "was so already"}`,
+      );
     });
 }

@@ -4,16 +4,20 @@ import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 
 export function validateCommand(context: Context): Command {
-  return defineCommand("validate", "check the configuration files and name every problem", ["openclaw config validate"]).action(
-    async () => {
-      const { assertNoProblems } = await import("../../../config/file.ts");
-      const { readConfigFiles } = await import("../../../config/resolve.ts");
-      const files = await readConfigFiles({ env: context.options.env, paths: context.paths() });
-      assertNoProblems(files);
-      const unavailable = files.flatMap(({ path, unavailable: keys }) => keys.map((problem) => ({ file: path, ...problem })));
-      context.output.result({ valid: true, files: files.map(({ path }) => path), unavailable }, (value) =>
-        ["The configuration is valid.", ...value.unavailable.map((one) => `${one.file}: ${one.key} ${one.message}`)].join("\n"),
-      );
-    },
-  );
+  return defineCommand("validate", "check the configuration files and name every problem", [
+    "openclaw config validate",
+  ]).action(async () => {
+    const { assertNoProblems } = await import("../../../config/file.ts");
+    const { readConfigFiles } = await import("../../../config/resolve.ts");
+    const files = await readConfigFiles({ env: context.options.env, paths: context.paths() });
+    assertNoProblems(files);
+    const unavailable = files.flatMap(({ path, unavailable: keys }) =>
+      keys.map((problem) => ({ file: path, ...problem })),
+    );
+    context.output.result({ valid: true, files: files.map(({ path }) => path), unavailable }, (value) =>
+      ["The configuration is valid.", ...value.unavailable.map((one) => `${one.file}: ${one.key} ${one.message}`)].join(
+        "\n",
+      ),
+    );
+  });
 }

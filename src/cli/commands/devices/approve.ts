@@ -33,6 +33,9 @@ export function approveCommand(context: Context): Command {
       }
       return session.call("device.pair.approve", { requestId: request.requestId });
     });
-    context.output.result(approved, ({ device }) => `Approved ${device.displayName ?? device.clientId} (${device.deviceId})`);
+    context.output.result(
+      approved,
+      ({ device }) => `Approved ${device.displayName ?? device.clientId} (${device.deviceId})`,
+    );
   });
 }

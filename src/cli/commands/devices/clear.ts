@@ -23,15 +23,21 @@ export function clearCommand(context: Context): Command {
       .option("--yes", "really do it"),
   ).action(async (flags: Flags) => {
     if (flags.yes !== true) {
-      throw new OpenClawError("usage", "this would end every pairing of the gateway", { hint: "add --yes if that is meant" });
+      throw new OpenClawError("usage", "this would end every pairing of the gateway", {
+        hint: "add --yes if that is meant",
+      });
     }
     const cleared = await asOperator(context, flags, ["operator.pairing", "operator.admin"], async (session) => {
       const { pending, paired } = await listDevices(session);
-      for (const { requestId } of pending) await session.call("device.pair.reject", rejection(session, requestId, undefined));
+      for (const { requestId } of pending)
+        await session.call("device.pair.reject", rejection(session, requestId, undefined));
       const removed = flags.pending === true ? [] : paired;
       for (const { deviceId } of removed) await session.call("device.pair.remove", { deviceId });
       return { rejected: pending.map(({ requestId }) => requestId), removed: removed.map(({ deviceId }) => deviceId) };
     });
-    context.output.result(cleared, ({ rejected, removed }) => `Rejected ${rejected.length} requests, removed ${removed.length} devices`);
+    context.output.result(
+      cleared,
+      ({ rejected, removed }) => `Rejected ${rejected.length} requests, removed ${removed.length} devices`,
+    );
   });
 }

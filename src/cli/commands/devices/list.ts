@@ -13,7 +13,9 @@ export function listCommand(context: Context): Command {
   ).action(async (flags: TargetFlags) => {
     const found = await asOperator(context, flags, ["operator.pairing"], listDevices);
     const value = { pending: found.pending.map(showDeviceRequest), paired: found.paired };
-    context.output.result(value, ({ pending, paired }) => [...pendingPart(context, pending), ...pairedPart(context, paired)].join("\n"));
+    context.output.result(value, ({ pending, paired }) =>
+      [...pendingPart(context, pending), ...pairedPart(context, paired)].join("\n"),
+    );
   });
 }
 
@@ -39,13 +41,16 @@ function pendingPart(context: Context, pending: readonly Shown[]): string[] {
 
 function pairedPart(context: Context, paired: Awaited<ReturnType<typeof listDevices>>["paired"]): string[] {
   if (paired.length === 0) return ["No devices are paired."];
-  const columns = ["DEVICE", "NAME", "ROLES", "CONNECTED", "SEEN"].map((title) => ({ title, keep: title === "DEVICE" }));
+  const columns = ["DEVICE", "NAME", "ROLES", "CONNECTED", "SEEN"].map((title) => ({
+    title,
+    keep: title === "DEVICE",
+  }));
   const rows = paired.map((device) => [
     device.deviceId,
     device.operatorLabel ?? device.displayName ?? device.clientId,
     list(device.roles),
     device.connected ? "yes" : "no",
-    ago(device.lastSeenAtMs, context.runtime.now()),
+    device.connected === true ? "now" : ago(device.lastSeenAtMs, context.runtime.now()),
   ]);
   return ["Paired devices:", context.output.table(columns, rows)];
 }

@@ -8,10 +8,9 @@ import { type TargetFlags, withTarget } from "../../target-options.ts";
 
 export function removeCommand(context: Context): Command {
   return withTarget(
-    defineCommand("remove", "forget a device, with all its roles and tokens", ["openclaw devices remove kitchen-node"]).argument(
-      "<device>",
-      "device id, prefix or name",
-    ),
+    defineCommand("remove", "forget a device, with all its roles and tokens", [
+      "openclaw devices remove kitchen-node",
+    ]).argument("<device>", "device id, prefix or name"),
   ).action(async (wanted: string, flags: TargetFlags) => {
     const removed = await asOperator(context, flags, ["operator.pairing", "operator.admin"], async (session) => {
       const { deviceId } = findDevice(wanted, (await listDevices(session)).paired);

@@ -19,7 +19,10 @@ export function runCommand(context: Context): Command {
     .option("--password-file <path>", "a file with the gateway's password, or - for stdin")
     .option("--tls-cert <file>", "certificate, PEM; the gateway then speaks wss")
     .option("--tls-key <file>", "the certificate's private key, PEM")
-    .option("--upgrade-auth <when>", "required: the HTTP upgrade must carry a credential; deferred: the connect frame may")
+    .option(
+      "--upgrade-auth <when>",
+      "required: the HTTP upgrade must carry a credential; deferred: the connect frame may",
+    )
     .option("--ephemeral", "private temporary state, free port, made-up token: for tests and CI")
     .action(async (flags: GatewayRunFlags) => {
       const { RunRecord } = await import("../../../state/run-record.ts");
@@ -27,7 +30,12 @@ export function runCommand(context: Context): Command {
       const { createGateway } = await import("../../../gateway/index.ts");
       await using setup = await prepareGateway(context, flags);
       await using gateway = await createGateway(setup.options);
-      await using _record = await RunRecord.write(setup.runDir, "gateway", { gateway: gateway.url, state: "ready" }, context.runtime);
+      await using _record = await RunRecord.write(
+        setup.runDir,
+        "gateway",
+        { gateway: gateway.url, state: "ready" },
+        context.runtime,
+      );
       const ready = {
         event: "ready",
         url: gateway.url,

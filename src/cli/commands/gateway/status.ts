@@ -48,10 +48,23 @@ export function statusCommand(context: Context): Command {
 /** The failure, with how far we came: a script wants to know whether anything is there at all. */
 function withReach(error: unknown, url: string): unknown {
   if (!isFailure(error)) return error;
-  const reachable = !isFailure(error, "unreachable", "timeout", "tls-failed", "not-a-gateway", "insecure-transport", "usage");
+  const reachable = !isFailure(
+    error,
+    "unreachable",
+    "timeout",
+    "tls-failed",
+    "not-a-gateway",
+    "insecure-transport",
+    "usage",
+  );
   const { code, message, hint, fix, details } = error;
   // A refusal by HTTP has a status; one by the gateway's own frames comes after the upgrade.
   const wasRefused = code === "upgrade-refused" || typeof details?.["status"] === "number";
   const upgrade = !reachable ? "not reached" : wasRefused ? "refused" : "accepted";
-  return new OpenClawError(code, message, { hint, fix, details: { ...details, url, reachable, upgrade }, cause: error });
+  return new OpenClawError(code, message, {
+    hint,
+    fix,
+    details: { ...details, url, reachable, upgrade },
+    cause: error,
+  });
 }

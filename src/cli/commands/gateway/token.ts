@@ -27,7 +27,9 @@ export function tokenCommand(context: Context): Command {
         });
       }
       const token =
-        flags.rotate === true ? await rotateGatewayToken(path, context.runtime) : (configured ?? (await readGatewayToken(path)));
+        flags.rotate === true
+          ? await rotateGatewayToken(path, context.runtime)
+          : (configured ?? (await readGatewayToken(path)));
       if (token === undefined) {
         throw new OpenClawError("not-found", "this machine's gateway has no token yet", {
           hint: "the first openclaw gateway run makes one",
@@ -41,6 +43,7 @@ export function tokenCommand(context: Context): Command {
         ...(flags.show === true ? { token: token.reveal() } : {}),
       };
       context.output.result(value, () => (flags.show === true ? token.reveal() : `${value.digest} (${value.source})`));
-      if (flags.rotate === true) context.output.note("a gateway that runs keeps the old token until it is started again");
+      if (flags.rotate === true)
+        context.output.note("a gateway that runs keeps the old token until it is started again");
     });
 }

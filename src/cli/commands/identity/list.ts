@@ -18,10 +18,7 @@ export function listCommand(context: Context): Command {
     "openclaw identity list",
   ]).action(async () => {
     const { identity, product } = context.paths();
-    const rows = [
-      ...(await rowOf("toolkit", identity, true)),
-      ...(await rowOf("openclaw", product.identity, false)),
-    ];
+    const rows = [...(await rowOf("toolkit", identity, true)), ...(await rowOf("openclaw", product.identity, false))];
     context.output.result({ identities: rows }, (value) => {
       if (value.identities.length === 0) return "No identity yet (openclaw identity create).";
       const columns = ["SOURCE", "DEVICE", "IN USE", "FILE"].map((title) => ({ title, keep: title === "DEVICE" }));

@@ -6,7 +6,9 @@ import { defineCommand } from "../../globals.ts";
 import { describeIdentity } from "../../identity-summary.ts";
 
 export function showCommand(context: Context): Command {
-  return defineCommand("show", "this machine's device id, fingerprint and public key", ["openclaw identity show --json"])
+  return defineCommand("show", "this machine's device id, fingerprint and public key", [
+    "openclaw identity show --json",
+  ])
     .option("--show", "the private key too; keep it to yourself")
     .action(async (flags: { readonly show?: boolean }) => {
       const { formatIdentity } = await import("../../../identity/device-identity.ts");

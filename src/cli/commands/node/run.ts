@@ -20,23 +20,33 @@ export function runCommand(context: Context): Command {
       .option("--no-wait", "end with exit code 5 when an approval is needed")
       .option("--approval-timeout <duration>", "how long to wait for approvals", "5m")
       .option("--allow <command>", "a program that system.run may start, by name or path; repeatable", collect)
-      .option("--exec-policy <policy>", "deny, allowlist or full (default: what exec-approvals.json says, else allowlist)"),
+      .option(
+        "--exec-policy <policy>",
+        "deny, allowlist or full (default: what exec-approvals.json says, else allowlist)",
+      ),
   ).action(async (flags: NodeRunFlags) => {
-      const { RunRecord } = await import("../../../state/run-record.ts");
-      const { prepareNode } = await import("../../node-setup.ts");
+    const { RunRecord } = await import("../../../state/run-record.ts");
+    const { prepareNode } = await import("../../node-setup.ts");
     const { runNode } = await import("../../../node/index.ts");
     const options = await prepareNode(context, flags);
-    await using record = await RunRecord.write(context.paths().runDir, "node", { gateway: options.gateway.url, state: "connecting" }, context.runtime);
-    await context.untilStopped(() => runNode({
-      ...options,
-      wait: flags.wait,
-      approvalTimeoutMs: parseDuration(flags.approvalTimeout, "--approval-timeout"),
-      signal: context.options.signal,
-      onEvent: (event) => {
-        record.note(stateAfter(event));
-        context.output.event(event, describeEvent);
-      },
-    }));
+    await using record = await RunRecord.write(
+      context.paths().runDir,
+      "node",
+      { gateway: options.gateway.url, state: "connecting" },
+      context.runtime,
+    );
+    await context.untilStopped(() =>
+      runNode({
+        ...options,
+        wait: flags.wait,
+        approvalTimeoutMs: parseDuration(flags.approvalTimeout, "--approval-timeout"),
+        signal: context.options.signal,
+        onEvent: (event) => {
+          record.note(stateAfter(event));
+          context.output.event(event, describeEvent);
+        },
+      }),
+    );
   });
 }
 
@@ -59,7 +69,9 @@ function describeEvent(event: NodeEvent): string | undefined {
       return `connecting to ${event.url}`;
     case "pairing-required":
       return [
-        event.layer === "device" ? "this device waits for approval" : "the command list of this node waits for approval",
+        event.layer === "device"
+          ? "this device waits for approval"
+          : "the command list of this node waits for approval",
         `  fingerprint  ${event.fingerprint}`,
         `  on the gateway's host: ${event.approve}`,
       ].join("\n");

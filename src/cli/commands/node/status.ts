@@ -9,7 +9,7 @@ export function statusCommand(context: Context): Command {
   return defineCommand("status", "this machine's node: its identity, what runs, and which gateways know it", [
     "openclaw node status",
   ]).action(async () => {
-      const { liveRecords } = await import("../../../state/run-record.ts");
+    const { liveRecords } = await import("../../../state/run-record.ts");
     const identity = await context.knownIdentity();
     const running = await liveRecords(context.paths().runDir, "node");
     const tokens = await (await context.tokens()).list();
@@ -17,14 +17,19 @@ export function statusCommand(context: Context): Command {
       deviceId: identity?.deviceId ?? null,
       fingerprint: identity === undefined ? null : fingerprint(identity.deviceId),
       running: running.map(({ pid, gateway, state, startedAtMs }) => ({ pid, gateway, state, startedAtMs })),
-      gateways: tokens.filter(({ role }) => role === "node").map(({ gateway, digest, updatedAtMs }) => ({ gateway, digest, updatedAtMs })),
+      gateways: tokens
+        .filter(({ role }) => role === "node")
+        .map(({ gateway, digest, updatedAtMs }) => ({ gateway, digest, updatedAtMs })),
     };
     context.output.result(value, (shown) =>
       [
         `device       ${shown.deviceId ?? "none yet (openclaw identity create)"}`,
         ...(shown.fingerprint === null ? [] : [`fingerprint  ${shown.fingerprint}`]),
         ...(shown.running.length === 0 ? ["running      no"] : []),
-        ...shown.running.map((one) => `running      pid ${one.pid}, ${one.state}, ${one.gateway}, started ${ago(one.startedAtMs, context.runtime.now())}`),
+        ...shown.running.map(
+          (one) =>
+            `running      pid ${one.pid}, ${one.state}, ${one.gateway}, started ${ago(one.startedAtMs, context.runtime.now())}`,
+        ),
         ...shown.gateways.map((one) => `known to     ${one.gateway}, token ${one.digest}`),
       ].join("\n"),
     );

@@ -14,7 +14,9 @@ interface Flags extends TargetFlags {
 
 export function approveCommand(context: Context): Command {
   return withTarget(
-    defineCommand("approve", "approve a node's command list; it can be invoked at once", ["openclaw nodes approve 8d31f0aa"])
+    defineCommand("approve", "approve a node's command list; it can be invoked at once", [
+      "openclaw nodes approve 8d31f0aa",
+    ])
       .argument("[request]", "request id, node id or name; without one the newest request is shown")
       .option("--latest", "the newest request")
       .option("--yes", "approve the newest request without looking at it first"),
@@ -25,7 +27,8 @@ export function approveCommand(context: Context): Command {
         wanted === undefined
           ? newestRequest(pending, "openclaw nodes pending")
           : findRequest(wanted, pending, "openclaw nodes pending");
-      if (wanted === undefined && flags.yes !== true) throw unconfirmed(request, `openclaw nodes approve ${request.requestId}`);
+      if (wanted === undefined && flags.yes !== true)
+        throw unconfirmed(request, `openclaw nodes approve ${request.requestId}`);
       return session.call("node.pair.approve", { requestId: request.requestId });
     });
     context.output.result(

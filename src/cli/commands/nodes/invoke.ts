@@ -44,7 +44,10 @@ export function invokeCommand(context: Context): Command {
       const nodeId = await findNodeId(session, node);
       const idempotencyKey = flags.idempotencyKey ?? randomUuid(context.runtime);
       const call = { nodeId, command, params, timeoutMs, idempotencyKey };
-      return session.call("node.invoke", call, { timeoutMs: timeoutMs + answerMarginMs, signal: context.oneShotSignal });
+      return session.call("node.invoke", call, {
+        timeoutMs: timeoutMs + answerMarginMs,
+        signal: context.oneShotSignal,
+      });
     });
     const { nodeId, payload } = outcome;
     const durationMs = context.runtime.now() - startedAtMs;
@@ -53,12 +56,18 @@ export function invokeCommand(context: Context): Command {
 }
 
 /** `<node> <command>`, or the product's `--node <n> --command <c>`, or one of each. */
-function readWords(first: string | undefined, second: string | undefined, flags: Flags): { node: string; command: string } {
+function readWords(
+  first: string | undefined,
+  second: string | undefined,
+  flags: Flags,
+): { node: string; command: string } {
   const words = [first, second].filter((word) => word !== undefined);
   const node = flags.node ?? words.shift();
   const command = flags.command ?? words.shift();
   if (node === undefined || command === undefined || words.length > 0) {
-    throw new OpenClawError("usage", "name one node and one command", { hint: "openclaw nodes invoke <node> <command>" });
+    throw new OpenClawError("usage", "name one node and one command", {
+      hint: "openclaw nodes invoke <node> <command>",
+    });
   }
   return { node, command };
 }

@@ -9,12 +9,19 @@ import { type TargetFlags, withTarget } from "../../target-options.ts";
 
 export function listCommand(context: Context): Command {
   return withTarget(
-    defineCommand("list", "nodes of a gateway, and whether they are connected", ["openclaw nodes list --json"]).alias("status"),
+    defineCommand("list", "nodes of a gateway, and whether they are connected", ["openclaw nodes list --json"]).alias(
+      "status",
+    ),
   ).action(async (flags: TargetFlags) => {
-    const { nodes, ts } = await asOperator(context, flags, ["operator.read"], (session) => session.call("node.list", {}));
+    const { nodes, ts } = await asOperator(context, flags, ["operator.read"], (session) =>
+      session.call("node.list", {}),
+    );
     context.output.result({ nodes: nodes.map(showNode), ts }, (value) => {
       if (value.nodes.length === 0) return "No nodes are paired.";
-      const columns = ["NODE", "NAME", "PLATFORM", "CONNECTED", "COMMANDS"].map((title) => ({ title, keep: title === "NODE" }));
+      const columns = ["NODE", "NAME", "PLATFORM", "CONNECTED", "COMMANDS"].map((title) => ({
+        title,
+        keep: title === "NODE",
+      }));
       const rows = value.nodes.map((node) => [
         node.nodeId,
         node.displayName,

@@ -11,7 +11,9 @@ export function pendingCommand(context: Context): Command {
   return withTarget(
     defineCommand("pending", "command lists of nodes that wait for approval", ["openclaw nodes pending"]),
   ).action(async (flags: TargetFlags) => {
-    const { pending, paired } = await asOperator(context, flags, ["operator.pairing"], (session) => session.call("node.pair.list", {}));
+    const { pending, paired } = await asOperator(context, flags, ["operator.pairing"], (session) =>
+      session.call("node.pair.list", {}),
+    );
     context.output.result({ pending: pending.map(showSurfaceRequest), paired }, (value) => {
       if (value.pending.length === 0) return "No command list waits for approval.";
       const columns = ["REQUEST", "NODE", "NAME", "ASKED", "COMMANDS"].map((title) => ({

@@ -9,7 +9,9 @@ import { type TargetFlags, withTarget } from "../../target-options.ts";
 
 export function rejectCommand(context: Context): Command {
   return withTarget(
-    defineCommand("reject", "turn a node's command list down", ["openclaw nodes reject 8d31f0aa --reason 'no system.run here'"])
+    defineCommand("reject", "turn a node's command list down", [
+      "openclaw nodes reject 8d31f0aa --reason 'no system.run here'",
+    ])
       .argument("<request>", "request id, node id or name")
       .option("--reason <text>", "told to the node"),
   ).action(async (wanted: string, flags: TargetFlags & { readonly reason?: string }) => {

@@ -57,7 +57,9 @@ function chooseRequest(pending: readonly PendingRequest[], wanted: string | unde
 async function approveSurface(context: Context, session: GatewaySession, nodeId: string): Promise<readonly string[]> {
   const signal = context.oneShotSignal;
   for (;;) {
-    const waiting = (await listPending(session)).find((request) => request.layer === "surface" && request.deviceId === nodeId);
+    const waiting = (await listPending(session)).find(
+      (request) => request.layer === "surface" && request.deviceId === nodeId,
+    );
     if (waiting !== undefined) await approveRequest(session, waiting);
     const { nodes } = await session.call("node.list", {});
     const node = nodes.find((other) => other.nodeId === nodeId);

@@ -9,7 +9,9 @@ import { type TargetFlags, withTarget } from "../../target-options.ts";
 
 export function listCommand(context: Context): Command {
   return withTarget(
-    defineCommand("list", "everything that waits for approval: devices, and command lists of nodes", ["openclaw pair list"]),
+    defineCommand("list", "everything that waits for approval: devices, and command lists of nodes", [
+      "openclaw pair list",
+    ]),
   ).action(async (flags: TargetFlags) => {
     const pending = await asOperator(context, flags, ["operator.pairing"], listPending);
     context.output.result({ pending }, (value) => {

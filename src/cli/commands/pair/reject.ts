@@ -10,7 +10,9 @@ import { type TargetFlags, withTarget } from "../../target-options.ts";
 
 export function rejectCommand(context: Context): Command {
   return withTarget(
-    defineCommand("reject", "turn a request of either layer down", ["openclaw pair reject 3f2a91c4 --reason 'unknown machine'"])
+    defineCommand("reject", "turn a request of either layer down", [
+      "openclaw pair reject 3f2a91c4 --reason 'unknown machine'",
+    ])
       .argument("<request>", "request id, device id or name")
       .option("--reason <text>", "told to the device"),
   ).action(async (wanted: string, flags: TargetFlags & { readonly reason?: string }) => {

@@ -39,9 +39,15 @@ export function requestCommand(context: Context): Command {
       const approve = `openclaw devices approve ${requestId}`;
       const value = { ...base, paired: false, requestId, code: requestId, layer: "device", approve };
       if (flags.wait !== true) {
-        return context.output.result(value, () => `Request ${requestId} (${base.fingerprint})\nOn the gateway's host: ${approve}`);
+        return context.output.result(
+          value,
+          () => `Request ${requestId} (${base.fingerprint})\nOn the gateway's host: ${approve}`,
+        );
       }
-      context.noteOnce(requestId, `request ${requestId} (${base.fingerprint}) waits; on the gateway's host: ${approve}`);
+      context.noteOnce(
+        requestId,
+        `request ${requestId} (${base.fingerprint}) waits; on the gateway's host: ${approve}`,
+      );
       await context.runtime.sleep(pollMs, context.oneShotSignal);
     }
   });

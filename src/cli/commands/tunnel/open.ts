@@ -29,7 +29,11 @@ export function openCommand(context: Context): Command {
     "openclaw tunnel open me@cloud.example:2222 -L 18790:127.0.0.1:18789 -i ~/.ssh/id_ed25519",
   ])
     .argument("<destination>", "[user@]host[:port]")
-    .option("-R, --remote-forward <forward>", "[bind:]port:host:hostport, listening on the server; port 0 lets it choose; repeatable", collect)
+    .option(
+      "-R, --remote-forward <forward>",
+      "[bind:]port:host:hostport, listening on the server; port 0 lets it choose; repeatable",
+      collect,
+    )
     .option("-L, --local-forward <forward>", "[bind:]port:host:hostport, listening here; repeatable", collect)
     .option("--name <name>", "what to call the tunnel")
     .option("-i, --identity-file <file>", "a private key; repeatable (default: the agent, then ~/.ssh/id_*)", collect)
@@ -48,18 +52,20 @@ export function openCommand(context: Context): Command {
         ...(flags.remoteForward ?? []).map((text) => parseForward("remote", text)),
         ...(flags.localForward ?? []).map((text) => parseForward("local", text)),
       ];
-      if (forwards.length === 0) throw new OpenClawError("usage", "a tunnel needs a forward", { hint: "name one with -R or -L" });
+      if (forwards.length === 0)
+        throw new OpenClawError("usage", "a tunnel needs a forward", { hint: "name one with -R or -L" });
       const ssh = await sshOptions(context, flags);
       const keepaliveMs = parseDuration(flags.keepalive, "--keepalive");
-      const open = () => openTunnel({
-        ssh: { ...address, user: user ?? userInfo().username, ...ssh, keepaliveMs },
-        forwards,
-        ...(flags.name === undefined ? {} : { name: flags.name }),
-        reconnect: flags.reconnect,
-        signal: context.options.signal,
-        runtime: context.runtime,
-        onEvent: (event) => context.output.event(event, describeEvent),
-      });
+      const open = () =>
+        openTunnel({
+          ssh: { ...address, user: user ?? userInfo().username, ...ssh, keepaliveMs },
+          forwards,
+          ...(flags.name === undefined ? {} : { name: flags.name }),
+          reconnect: flags.reconnect,
+          signal: context.options.signal,
+          runtime: context.runtime,
+          onEvent: (event) => context.output.event(event, describeEvent),
+        });
       await context.untilStopped(async () => {
         await using tunnel = await open();
         await tunnel.closed;
