@@ -12,11 +12,11 @@ rmSync("dist", { recursive: true, force: true });
 /** commander starts programs for subcommands that are executables of their own; we have none, and child_process is dear to load. */
 const withoutChildProcesses: Plugin = {
   name: "commander-without-child-processes",
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
+  setup(plugin) {
+    plugin.onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
       importer.includes("commander") ? { path: "child_process", namespace: "unused" } : undefined,
     );
-    onLoad({ filter: /.*/, namespace: "unused" }, () => ({ contents: "export default {};" }));
+    plugin.onLoad({ filter: /.*/, namespace: "unused" }, () => ({ contents: "export default {};" }));
   },
 };
 

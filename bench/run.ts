@@ -4,6 +4,7 @@ import { formatTable, type Row } from "./row.ts";
 
 /** Loaded when they are asked for, so that what one topic imports does not weigh on another. */
 const topics: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
+  startup: async () => (await import("./startup.ts")).measureStartup(),
   gateway: async () => (await import("./gateway.ts")).measureGateway(),
   store: async () => (await import("./store.ts")).measureStore(),
 };

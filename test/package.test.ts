@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { version } from "../src/version.ts";
+import { CliHome } from "./support/run-cli.ts";
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, "..");
@@ -39,7 +40,7 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }));
 test("the package holds what it needs and nothing else", () => {
   const outside = packed.filter(
     (path) =>
-      !/^(bin\/openclaw\.js|dist\/.*\.(js|d\.ts)|man\/[a-z-]+\.1|README\.md|CHANGELOG\.md|LICENSE|package\.json)$/u.test(
+      !/^(bin\/openclaw\.js|dist\/.*\.(js|d\.ts)|dist\/help\/[a-z-]+\.txt|man\/[a-z-]+\.1|README\.md|CHANGELOG\.md|LICENSE|package\.json)$/u.test(
         path,
       ),
   );
@@ -64,6 +65,15 @@ test("the installed command runs", async () => {
   const created = await run(openclaw, ["identity", "create", "--json", "--state-dir", state], { env });
   expect(JSON.parse(created.stdout)).toMatchObject({ ok: true });
 });
+
+test.each(["--help", "devices --help", "devices rotate --help", "demo --help"])(
+  "%s says what the checkout's says",
+  async (line) => {
+    using home = new CliHome();
+    const { stdout } = await run(join(project, "node_modules/.bin/openclaw"), line.split(" "), { env });
+    expect(stdout).toBe((await home.run(line)).stdout);
+  },
+);
 
 test("every command loads from the bundle", async () => {
   const openclaw = join(project, "node_modules/.bin/openclaw");

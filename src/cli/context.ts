@@ -53,9 +53,9 @@ export class Context {
 
   constructor(options: ContextOptions, argv: readonly string[]) {
     this.options = options;
-    const words = argv.slice(0, argv.includes("--") ? argv.indexOf("--") : argv.length);
+    const words = new Set(argv.slice(0, argv.includes("--") ? argv.indexOf("--") : argv.length));
     // Needed before commander has read the line: its own complaints are answered in the form that was asked for.
-    this.#globals = { json: words.includes("--json"), debug: words.includes("--debug") };
+    this.#globals = { json: words.has("--json"), debug: words.has("--debug") };
     this.output = this.#makeOutput();
     this.runtime = withLog(options.runtime ?? systemRuntime, (...line) => this.#log(...line));
   }

@@ -19,7 +19,7 @@ export async function runCommandLine(argv: readonly string[], options: ContextOp
   } catch (error) {
     return await fail(context, error);
   } finally {
-    await context.close();
+    context.close();
   }
 }
 

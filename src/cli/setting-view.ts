@@ -5,7 +5,7 @@ import type { SettingKey } from "../config/settings.ts";
 import { Secret } from "../secret.ts";
 
 /** What stands for a value in output: itself, or the digests of the secrets in it unless they were asked for. */
-export function shownValue(value: unknown, show: boolean): unknown {
+function shownValue(value: unknown, show: boolean): unknown {
   if (value instanceof Secret) return show ? value.reveal() : value.digest();
   if (Array.isArray(value)) return value.map((item) => shownValue(item, show));
   return value;

@@ -33,7 +33,7 @@ export function surfaceSummary(request: SurfaceRequestRecord): PendingSurface {
 }
 
 /** The name that people use for a device: an operator's label before its own. */
-export function nameOf(device: DeviceRecord): string | undefined {
+function nameOf(device: DeviceRecord): string | undefined {
   return device.operatorLabel ?? device.displayName;
 }
 

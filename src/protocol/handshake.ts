@@ -16,7 +16,7 @@ const strings = v.pipe(v.array(v.pipe(v.string(), v.maxLength(256))), v.maxLengt
 const version = v.pipe(v.number(), v.integer(), v.minValue(1));
 
 /** Every field a connect may carry, up to protocol 4 as of 2026.9.6. Closed: any other field is refused. */
-export const connectParams = v.strictObject({
+const connectParams = v.strictObject({
   minProtocol: version,
   maxProtocol: version,
   client: v.strictObject({

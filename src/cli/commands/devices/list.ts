@@ -50,7 +50,7 @@ function pairedPart(context: Context, paired: Awaited<ReturnType<typeof listDevi
     device.operatorLabel ?? device.displayName ?? device.clientId,
     list(device.roles),
     device.connected ? "yes" : "no",
-    device.connected === true ? "now" : ago(device.lastSeenAtMs, context.runtime.now()),
+    device.connected ? "now" : ago(device.lastSeenAtMs, context.runtime.now()),
   ]);
   return ["Paired devices:", context.output.table(columns, rows)];
 }
