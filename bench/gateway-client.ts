@@ -37,6 +37,9 @@ export function connectDevice(
       else reject(new Error(`the gateway refused: ${payload.toString()}`));
       return undefined;
     };
-    LeanClient.open(port, listen).then(({ closed }) => closed.then(() => reject(new Error("closed in the handshake"))), reject);
+    LeanClient.open(port, listen).then(
+      ({ closed }) => closed.then(() => reject(new Error("closed in the handshake"))),
+      reject,
+    );
   });
 }

@@ -33,10 +33,15 @@ export async function compareHandshakes(
   const of = (name: keyof typeof servers, pick: (cost: Cost) => number) => median((costs.get(name) ?? []).map(pick));
   const cpu = ({ cpuMs }: Cost) => cpuMs;
   const wall = ({ wallMs }: Cost) => wallMs;
-  const perSecond = (name: keyof typeof servers) => `${(1 / of(name, wall)).toFixed(2)} k/s (${(of(name, cpu)*1000).toFixed(0)} us of CPU)`;
-  const detail =
-    `gateway ${perSecond("gateway")}, limit ${perSecond("limit")}, bare ws ${perSecond("bare")}`;
-  return atLeast(0.85, "gateway: handshakes per second / 1/(1/bare ws + 1/verify)", of("limit", wall) / of("gateway", wall), detail);
+  const perSecond = (name: keyof typeof servers) =>
+    `${(1 / of(name, wall)).toFixed(2)} k/s (${(of(name, cpu) * 1000).toFixed(0)} us of CPU)`;
+  const detail = `gateway ${perSecond("gateway")}, limit ${perSecond("limit")}, bare ws ${perSecond("bare")}`;
+  return atLeast(
+    0.85,
+    "gateway: handshakes per second / 1/(1/bare ws + 1/verify)",
+    of("limit", wall) / of("gateway", wall),
+    detail,
+  );
 }
 
 async function shakeHands(server: Server, devices: readonly ApprovedDevice[]): Promise<Cost> {

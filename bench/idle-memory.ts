@@ -15,12 +15,17 @@ interface Weight {
   readonly residentBytes: number;
 }
 
-export async function compareIdleMemory(gateway: Server, bare: Server, devices: readonly ApprovedDevice[]): Promise<Row> {
+export async function compareIdleMemory(
+  gateway: Server,
+  bare: Server,
+  devices: readonly ApprovedDevice[],
+): Promise<Row> {
   const weights = await takeTurns(rounds, {
     gateway: () => weigh(gateway, devices),
     bare: () => weigh(bare, devices),
   });
-  const of = (name: "gateway" | "bare", pick: (weight: Weight) => number) => median((weights.get(name) ?? []).map(pick));
+  const of = (name: "gateway" | "bare", pick: (weight: Weight) => number) =>
+    median((weights.get(name) ?? []).map(pick));
   const heap = ({ heapBytes }: Weight) => heapBytes;
   const resident = ({ residentBytes }: Weight) => residentBytes;
   const kib = (bytes: number) => `${(bytes / 1024).toFixed(1)} KiB`;

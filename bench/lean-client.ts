@@ -71,7 +71,8 @@ export class LeanClient {
       const headerBytes = short < 126 ? 2 : short === 126 ? 4 : 10;
       if (bytes.length < at + headerBytes) return at;
       const from = at + headerBytes;
-      const length = short < 126 ? short : short === 126 ? bytes.readUInt16BE(at + 2) : Number(bytes.readBigUInt64BE(at + 2));
+      const length =
+        short < 126 ? short : short === 126 ? bytes.readUInt16BE(at + 2) : Number(bytes.readBigUInt64BE(at + 2));
       if (bytes.length < from + length) return at;
       if (bytes.readUInt8(at) === finalText) this.#hear(bytes.subarray(from, from + length));
       at = from + length;

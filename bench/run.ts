@@ -9,7 +9,10 @@ const topics: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   store: async () => (await import("./store.ts")).measureStore(),
 };
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: "boolean", default: false } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: "boolean", default: false } },
+});
 const unknown = positionals.find((name) => !Object.hasOwn(topics, name));
 if (unknown === undefined) await run(positionals.length > 0 ? positionals : Object.keys(topics));
 else {

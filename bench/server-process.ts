@@ -23,12 +23,15 @@ export async function startServer<Ready>(
   task: Serializable,
   readReady: (message: unknown) => Ready,
 ): Promise<ServerProcess<Ready>> {
-  const child = fork(module, { execArgv: ["--expose-gc", ...(process.env.PROF ? process.env.PROF.split(" ") : [])] });
+  const child = fork(module, { execArgv: ["--expose-gc"] });
   const gone = once(child, "exit");
   const answerTo = async (message: Serializable): Promise<unknown> => {
     const answered = once(child, "message");
     child.send(message);
-    const [answer] = await Promise.race([answered, gone.then(([code]) => Promise.reject(new Error(`${module} ended with ${code}`)))]);
+    const [answer] = await Promise.race([
+      answered,
+      gone.then(([code]) => Promise.reject(new Error(`${module} ended with ${code}`))),
+    ]);
     return answer;
   };
   return {

@@ -21,7 +21,7 @@ export async function measureStartup(): Promise<readonly Row[]> {
   const port = await deadPort();
   return [
     ...(await compareCommands(launcher, env, port)),
-    ...(await compareServers(launcher, env, fileURLToPath(new URL("./bare-ready.ts", import.meta.url)))),
+    ...(await compareServers(launcher, env, fileURLToPath(new URL("./bare-ready.js", import.meta.url)))),
   ];
 }
 
@@ -68,7 +68,8 @@ async function compareServers(launcher: string, env: NodeJS.ProcessEnv, bareServ
     server: () => startAndStop([bareServer], env),
     bare: async () => ({ readyMs: await timeToExit(["-e", "0"], env, 0), residentKib: 0 }),
   });
-  const of = (name: "gateway" | "server" | "bare", pick: (start: Start) => number) => median((starts.get(name) ?? []).map(pick));
+  const of = (name: "gateway" | "server" | "bare", pick: (start: Start) => number) =>
+    median((starts.get(name) ?? []).map(pick));
   const ready = ({ readyMs }: Start) => readyMs;
   const resident = ({ residentKib }: Start) => residentKib;
   const mib = (kib: number) => `${(kib / 1024).toFixed(1)} MiB`;

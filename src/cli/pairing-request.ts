@@ -12,8 +12,11 @@ interface RequestFlags extends TargetFlags {
   readonly displayName?: string;
 }
 
-/** Connects as the role would. Undefined when that works; otherwise the id of the request that waits. */
-export async function requestOnce(context: Context, flags: RequestFlags, role: Role): Promise<string | undefined> {
+/** A request that waits, or an open door: `isRecorded` tells whether the gateway remembers this machine, or took it for one of its own. */
+export type RequestOutcome = { readonly requestId: string } | { readonly isRecorded: boolean };
+
+/** Connects as the role would. */
+export async function requestOnce(context: Context, flags: RequestFlags, role: Role): Promise<RequestOutcome> {
   const target = await context.target(flags);
   const isNode = role === "node";
   const options: SessionOptions = {
@@ -36,8 +39,8 @@ export async function requestOnce(context: Context, flags: RequestFlags, role: R
     runtime: context.runtime,
   };
   try {
-    await using _session = await openSession(options);
-    return undefined;
+    await using session = await openSession(options);
+    return { isRecorded: session.hello.auth?.deviceToken !== undefined };
   } catch (error) {
     if (!isFailure(error, "pairing-required")) throw error;
     const { requestId, rejected, rejectedReason } = error.details ?? {};
@@ -45,7 +48,7 @@ export async function requestOnce(context: Context, flags: RequestFlags, role: R
       const why = typeof rejectedReason === "string" ? `: ${rejectedReason}` : "";
       throw new OpenClawError("pairing-rejected", `the gateway's owner rejected this device${why}`, { cause: error });
     }
-    if (typeof requestId === "string") return requestId;
+    if (typeof requestId === "string") return { requestId };
     throw error;
   }
 }

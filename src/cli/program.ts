@@ -19,7 +19,10 @@ export async function buildProgram(context: Context, argv: readonly string[]): P
 /** The program with every command loaded: for completion, man pages and the tests that hold them to it. */
 export async function buildWholeProgram(context: Context): Promise<Command> {
   const program = emptyProgram(context);
-  for (const group of groups) program.addCommand((await group.load(buildWholeProgram))(context));
+  for (const group of groups) {
+    const command = (await group.load(buildWholeProgram))(context);
+    program.addCommand(command.summary(group.summary));
+  }
   return speakThrough(context, program);
 }
 
@@ -59,6 +62,8 @@ function emptyProgram(context: Context): Command {
     .description("Pair OpenClaw gateways through SSH tunnels, and know why when it does not work")
     .version(`openclaw ${version}`, "-V, --version", "print the version")
     .usage("[options] <command>")
+    // Names alone: the list is the same whether a group was loaded or not.
+    .configureHelp({ showGlobalOptions: false, subcommandTerm: (command) => command.name() })
     .addHelpText(
       "after",
       "\nExamples:\n  $ openclaw demo\n  $ openclaw gateway run\n  $ openclaw explain pairing-required",

@@ -82,6 +82,7 @@ const commandPolicyReasons = new Set([
 
 const methodFailures: ReadonlyMap<string, FailureCode> = new Map<string, FailureCode>([
   ["MISSING_SCOPE", "scope-missing"],
+  ["SCOPES_NOT_APPROVED", "scope-missing"],
   ["NOT_CONNECTED", "node-offline"],
   ["SURFACE_NOT_APPROVED", "surface-approval-required"],
   ["PAIRING_CHANGED", "surface-approval-required"],

@@ -32,10 +32,15 @@ export function requestCommand(context: Context): Command {
     const base = { deviceId: identity.deviceId, fingerprint: fingerprint(identity.deviceId), role };
     if (flags.wait === true) context.extendTimeout(waitMs);
     for (;;) {
-      const requestId = await requestOnce(context, flags, role);
-      if (requestId === undefined) {
-        return context.output.result({ ...base, paired: true }, () => `This machine is paired as ${role}`);
+      const outcome = await requestOnce(context, flags, role);
+      if ("isRecorded" in outcome) {
+        return context.output.result({ ...base, paired: outcome.isRecorded }, ({ paired }) =>
+          paired
+            ? `This machine is paired as ${role}`
+            : "The gateway takes this machine's connections as its own; it needs no pairing here",
+        );
       }
+      const { requestId } = outcome;
       const approve = `openclaw devices approve ${requestId}`;
       const value = { ...base, paired: false, requestId, code: requestId, layer: "device", approve };
       if (flags.wait !== true) {
