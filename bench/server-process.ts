@@ -48,10 +48,11 @@ export async function startServer<Ready>(
 /** The server's end: the first message is its task, `start` answers it, and every later one asks for CPU time or memory. */
 export function serve(start: (task: unknown) => Promise<unknown>): void {
   process.once("disconnect", () => process.exit()); // nobody is left to measure
-  process.once("message", async (task) => {
+  const begin = async (task: unknown) => {
     process.send?.(await start(task));
     process.on("message", (asked) => process.send?.(asked === "cpu" ? cpuMs() : memoryNow()));
-  });
+  };
+  process.once("message", (task) => void begin(task)); // a failure ends the process, which its parent is told
 }
 
 function cpuMs(): number {

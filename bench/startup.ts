@@ -31,7 +31,7 @@ async function compareCommands(launcher: string, env: NodeJS.ProcessEnv, port: n
     return () => timeToExit(args, env, exitCode);
   };
   const helps = helpOf.map((words) => [`${words} --help`, cli(`${words} --help`)] as const);
-  const times = await takeTurns(rounds, {
+  const times = await takeTurns<string, number>(rounds, {
     bare: () => timeToExit(["-e", "0"], env, 0),
     version: cli("--version"),
     ...Object.fromEntries(helps),

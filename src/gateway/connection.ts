@@ -9,8 +9,7 @@ import { maxBytesBeforeHello } from "../protocol/limits.ts";
 import { toWireError, unavailable } from "../protocol/wire-error.ts";
 import { isFailure } from "../errors.ts";
 import { randomUuid } from "../runtime.ts";
-import type { FrameSocket } from "../transport/frame-socket.ts";
-import type { CloseInfo } from "../transport/frame-socket.ts";
+import type { CloseInfo, FrameSocket, FrameSocketListener } from "../transport/frame-socket.ts";
 import type { OpenSocket } from "../transport/accept.ts";
 import type { Dispatcher } from "./dispatch.ts";
 import { admit, type Admission } from "./handshake.ts";
@@ -36,7 +35,7 @@ export interface ConnectionHouse extends HelloHouse {
   readonly gone: (connection: Connection) => void;
 }
 
-export class Connection {
+export class Connection implements FrameSocketListener {
   readonly #house: ConnectionHouse;
   readonly #peer: Peer;
   readonly #header: string | undefined;
@@ -64,12 +63,7 @@ export class Connection {
     const { runtime, policy } = house;
     this.#connId = randomUuid(runtime);
     this.#nonce = randomUuid(runtime);
-    this.#socket = open({
-      text: (text) => this.#hear(text),
-      binary: () => this.#hear(""),
-      alive: () => void (this.#isAlive = true),
-      closed: (info) => this.#ended(info),
-    });
+    this.#socket = open(this);
     const missDeadline = () => this.abandon(closeCodes.normal, "", "no connect within the handshake deadline");
     this.#untilHello = [runtime.after(policy.limits.handshakeDeadlineMs, missDeadline), stopCounting];
     const payload = { nonce: this.#nonce, ts: runtime.now() };
@@ -107,11 +101,8 @@ export class Connection {
     this.#socket.close(code, reason);
   }
 
-  #endHandshake(): void {
-    for (const end of this.#untilHello.splice(0)) end();
-  }
-
-  #hear(text: string): void {
+  /** What the socket tells, this and the next three: a message. */
+  text(text: string): void {
     // Behind our close frame nothing is heard: a session that lost its rights must not use the moments until it is gone.
     if (!this.#socket.isOpen) return undefined;
     switch (this.#state) {
@@ -125,6 +116,31 @@ export class Connection {
       case "closed":
         return undefined;
     }
+  }
+
+  binary(): void {
+    this.text("");
+  }
+
+  alive(): void {
+    this.#isAlive = true;
+  }
+
+  closed({ code, reason }: CloseInfo): void {
+    this.#endHandshake();
+    this.#state = "closed";
+    const session = this.#session;
+    if (session !== undefined) {
+      this.#house.sessions.remove(session);
+      this.#house.invokes.nodeGone(session);
+      this.#house.onSeen(session, "disconnect");
+      this.#house.runtime.log("debug", "disconnected", { conn: this.#connId, code, reason });
+    }
+    this.#house.gone(this);
+  }
+
+  #endHandshake(): void {
+    for (const end of this.#untilHello.splice(0)) end();
   }
 
   #hearFirst(text: string): void {
@@ -226,19 +242,6 @@ export class Connection {
     this.#house.dispatcher.dispatch(session, frame);
     if (session.unauthorizedCalls > maxUnauthorizedCalls)
       session.close(closeCodes.policy, "repeated unauthorized calls");
-  }
-
-  #ended({ code, reason }: CloseInfo): void {
-    this.#endHandshake();
-    this.#state = "closed";
-    const session = this.#session;
-    if (session !== undefined) {
-      this.#house.sessions.remove(session);
-      this.#house.invokes.nodeGone(session);
-      this.#house.onSeen(session, "disconnect");
-      this.#house.runtime.log("debug", "disconnected", { conn: this.#connId, code, reason });
-    }
-    this.#house.gone(this);
   }
 
   #send(id: string, error: WireError): void {

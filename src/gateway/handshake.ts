@@ -127,7 +127,7 @@ async function decideEnrolment(house: Gatehouse, arrival: Arrival, known: Authen
   const decide = (isProvenLocal: boolean) =>
     decidePairing(pairing, { ...applicantOf(arrival, known), isProvenLocal }, known.device);
   const decision = decide(false);
-  if (decision.ok !== "pend" || !arrival.peer.isDirect || decide(true).ok !== "enrol") return decision;
+  if (decision.ok === "enrol" || !arrival.peer.isDirect || decide(true).ok !== "enrol") return decision;
   return decide((await proveLocal(arrival.peer, house.ownPort())).isProven);
 }
 

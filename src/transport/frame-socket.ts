@@ -35,14 +35,15 @@ export class FrameSocket {
     this.#socket = socket;
     this.#stream = stream;
     let cause: unknown;
+    const alive = () => listener.alive?.();
     socket.on("message", (data: RawData, isBinary: boolean) => {
-      listener.alive?.();
+      alive();
       if (isBinary) listener.binary?.();
       else listener.text(asText(data));
     });
     if (listener.alive !== undefined) {
-      socket.on("ping", () => listener.alive?.());
-      socket.on("pong", () => listener.alive?.());
+      socket.on("ping", alive);
+      socket.on("pong", alive);
     }
     socket.on("error", (error) => {
       cause = error;

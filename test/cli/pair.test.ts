@@ -43,13 +43,13 @@ test("a request prints its code and the command that approves it; once approved,
   });
 });
 
-test("on the gateway's own machine, who has the gateway's token needs nobody's approval as an operator, but does as a node", async () => {
+test("on the gateway's own machine, who has the gateway's token is taken for the gateway itself as an operator, but waits as a node", async () => {
   await using own = await startGatewayHome();
   using neighbour = new CliHome();
   const env = { OPENCLAW_GATEWAY_TOKEN: own.token };
   expect(await neighbour.run(`pair request --json --port ${own.port}`, { env })).toMatchObject({
     code: 0,
-    json: { paired: true },
+    json: { paired: false },
   });
   const node = await neighbour.run(`pair request --role node --json --port ${own.port}`, { env });
   expect(node).toMatchObject({ code: 0, json: { paired: false, role: "node" } });
