@@ -11,7 +11,7 @@ if (mode === "listening") await listenTo(createServer());
 try {
   await using session = await connectGateway({
     gateway: { url },
-    client: { id: "cli", mode: "cli", version: "1", platform: "linux", deviceFamily: "Linux" },
+    client: { id: "openclaw-linux", mode: "ui", version: "1", platform: "linux", deviceFamily: "Linux" },
     role: "operator",
     scopes: ["operator.read"],
     identity: createIdentity(systemRuntime.random(32), 0),
