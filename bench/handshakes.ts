@@ -1,7 +1,8 @@
 /**
  * Handshakes of approved devices: upgrade, challenge, signature, token, hello-ok, close. No gateway can be faster than a bare server that
  * moves the same messages and verifies one Ed25519 signature each, 1 / (1/bare + 1/verify), and a good one is almost that fast. That
- * limit is measured as it is written, by a bare server that verifies: what a processor does next to a busy neighbour is not what it does alone.
+ * limit is measured as it is written, by a bare server that verifies: what a processor does next to a busy neighbour is not what it does
+ * alone. It is counted in the servers' CPU time: by the clock, on two cores, it is often the clients that all three wait for.
  */
 import type { ApprovedDevice } from "./approved-devices.ts";
 import { connectDevice } from "./gateway-client.ts";
@@ -33,14 +34,13 @@ export async function compareHandshakes(
   const of = (name: keyof typeof servers, pick: (cost: Cost) => number) => median((costs.get(name) ?? []).map(pick));
   const cpu = ({ cpuMs }: Cost) => cpuMs;
   const wall = ({ wallMs }: Cost) => wallMs;
-  const perSecond = (name: keyof typeof servers) =>
-    `${(1 / of(name, wall)).toFixed(2)} k/s (${(of(name, cpu) * 1000).toFixed(0)} us of CPU)`;
-  const detail = `gateway ${perSecond("gateway")}, limit ${perSecond("limit")}, bare ws ${perSecond("bare")}`;
+  const figures = (name: keyof typeof servers) =>
+    `${name} ${(of(name, cpu) * 1000).toFixed(0)} us (${(1 / of(name, wall)).toFixed(2)} k/s by the clock)`;
   return atLeast(
     0.85,
-    "gateway: handshakes per second / 1/(1/bare ws + 1/verify)",
-    of("limit", wall) / of("gateway", wall),
-    detail,
+    "gateway: handshakes per second of its CPU / 1/(1/bare ws + 1/verify)",
+    of("limit", cpu) / of("gateway", cpu),
+    `${figures("gateway")}, ${figures("limit")}, ${figures("bare")}`,
   );
 }
 

@@ -5,7 +5,7 @@ import { atMost, type Row } from "./row.ts";
 import { median, takeTurns } from "./rounds.ts";
 import type { Server } from "./servers.ts";
 
-const rounds = 3;
+const rounds = 5;
 /** Below the gateway's limit of 32 sockets of one address that have not said who they are. */
 const atOnce = 24;
 
