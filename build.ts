@@ -31,7 +31,7 @@ await build({
   minifySyntax: true,
   minifyWhitespace: true,
   // CommonJS packages with native or optional parts stay what they are; they are loaded when a socket or a tunnel is opened.
-  external: ["ws", "ssh2"],
+  external: ["ws", "ssh2", "json5"],
   plugins: [withoutChildProcesses],
   banner: {
     js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',

@@ -1,5 +1,5 @@
 /** `config set` and `config unset` as functions from text to text: what is not meant stays, character by character. */
-import JSON5 from "json5";
+import { json5 } from "./json5.ts";
 import { OpenClawError } from "../errors.ts";
 import { parseConfig } from "./file.ts";
 import { layoutOf, type Member, type ObjectLayout, skipBlank, skipRestOfLine } from "./layout.ts";
@@ -153,7 +153,9 @@ function apply(text: string, splices: readonly Splice[]): string {
 
 function render(value: unknown, indent: string | undefined, { json, unit, newline }: Style): string {
   const space = indent === undefined ? undefined : unit;
-  const text = json ? JSON.stringify(value, null, space) : JSON5.stringify(value, { quote: '"', space: space ?? null });
+  const text = json
+    ? JSON.stringify(value, null, space)
+    : json5().stringify(value, { quote: '"', space: space ?? null });
   // Line breaks within values are escaped, so these are all between them.
   return text.replaceAll("\n", `${newline}${indent ?? ""}`);
 }

@@ -1,6 +1,6 @@
 /** Configuration files: ours, in which every key must be known, and the product's, of which we take the `gateway.*` keys. */
 import { readFile } from "node:fs/promises";
-import JSON5 from "json5";
+import { json5 } from "./json5.ts";
 import { OpenClawError, systemCode } from "../errors.ts";
 import type { Environment } from "./environment.ts";
 import { isGroup, nearestKey, readSettings, type SettingProblem } from "./read-settings.ts";
@@ -72,7 +72,7 @@ export function parseConfig(text: string, path: string): object {
 
 function parseJson5(text: string, path: string): unknown {
   try {
-    return JSON5.parse(text);
+    return json5().parse(text);
   } catch (cause) {
     throw new OpenClawError("config-invalid", `${path}${placeOf(cause)} is not JSON5`, {
       hint: "correct the line, or restore the file from a backup",

@@ -2,7 +2,7 @@
  * Where things stand in a JSON5 text, so that one value can be changed and every other character stays. It is asked only about
  * texts that json5 has read, and so looks for the few characters that matter instead of checking the grammar again.
  */
-import JSON5 from "json5";
+import { json5 } from "./json5.ts";
 
 export interface Member {
   readonly key: string;
@@ -64,7 +64,7 @@ function memberAt(text: string, start: number): Member {
   const end = object === undefined ? valueEnd(text, valueStart) : object.close + 1;
   const next = skip(blank, text, end);
   return {
-    key: Object.keys(JSON5.parse<object>(`{${keyText}:0}`))[0] ?? "",
+    key: Object.keys(json5().parse<object>(`{${keyText}:0}`))[0] ?? "",
     start,
     valueStart,
     end,

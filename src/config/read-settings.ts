@@ -1,5 +1,5 @@
 /** Unknown values against the table of settings, and the table as plain facts. */
-import JSON5 from "json5";
+import { json5 } from "./json5.ts";
 import * as v from "valibot";
 import { OpenClawError } from "../errors.ts";
 import { editDistance } from "./nearest.ts";
@@ -105,7 +105,7 @@ export function isGroup(key: string): boolean {
 
 function parsedOrUndefined(text: string): unknown {
   try {
-    return JSON5.parse<unknown>(text);
+    return json5().parse<unknown>(text);
   } catch {
     return undefined;
   }
