@@ -34,6 +34,8 @@ export interface CommandTarget {
   readonly explicit: Credential | undefined;
   /** From the configuration of this very gateway. */
   readonly configured: Credential | undefined;
+  /** The secret of its present start, when it is this machine's own gateway: good in every mode, and for operators only. */
+  readonly internal: Credential | undefined;
 }
 
 const defaultTimeoutMs = 10_000;
@@ -50,6 +52,8 @@ export class Context {
   #identity: Promise<DeviceIdentity> | undefined;
   #target: Promise<CommandTarget> | undefined;
   readonly #noted = new Set<string>();
+  /** The option that has read standard input. */
+  #stdinReader: string | undefined;
 
   constructor(options: ContextOptions, argv: readonly string[]) {
     this.options = options;
@@ -159,7 +163,7 @@ export class Context {
   async secretFile(path: string | undefined, what = "the file"): Promise<Secret | undefined> {
     if (path === undefined) return undefined;
     const { readSecretFile } = await import("../config/secret-file.ts");
-    return readSecretFile(path, asInput(this.streams.stdin), what);
+    return readSecretFile(path, this.#stdinFor(what), what);
   }
 
   /** Writes a secret where a person asked for it, 0600. */
@@ -168,9 +172,9 @@ export class Context {
     return writeTextFile(path, `${secret}\n`);
   }
 
-  async readStdin(): Promise<string> {
+  async readStdin(what: string): Promise<string> {
     const chunks: Buffer[] = [];
-    for await (const chunk of this.streams.stdin) chunks.push(Buffer.from(chunk));
+    for await (const chunk of this.#stdinFor(what)) chunks.push(Buffer.from(chunk));
     return Buffer.concat(chunks).toString("utf8");
   }
 
@@ -226,7 +230,7 @@ export class Context {
       flags: { ...flags, noAuthHeader: flags.authHeader === false },
       env: this.options.env,
       config: await this.config(),
-      stdin: asInput(this.streams.stdin),
+      stdin: this.#stdinFor("the credential's file"),
       runningPorts: await this.#runningPorts(),
     });
     assertSafeTransport(target);
@@ -247,7 +251,25 @@ export class Context {
       isLoopback: isLoopbackHost(new URL(target.url).hostname),
       explicit: pick(true),
       configured: pick(false),
+      internal: target.gateway === "local" ? await this.#internalSecret() : undefined,
     };
+  }
+
+  async #internalSecret(): Promise<Credential | undefined> {
+    const { readGatewayToken } = await import("../state/gateway-secrets.ts");
+    const secret = await readGatewayToken(this.paths().internalSecret).catch(() => undefined);
+    return secret === undefined ? undefined : { kind: "token", secret };
+  }
+
+  /** Standard input for one purpose. What it holds is one thing: a second option that reads it would get the first one's secret, or nothing. */
+  async *#stdinFor(what: string): AsyncGenerator<Uint8Array | string> {
+    if (this.#stdinReader !== undefined && this.#stdinReader !== what) {
+      throw new OpenClawError("usage", `${this.#stdinReader} and ${what} cannot both read standard input`, {
+        hint: "name a file for one of them",
+      });
+    }
+    this.#stdinReader = what;
+    yield* asInput(this.streams.stdin);
   }
 
   /** Where this machine's own gateway listens now, whatever the configuration says. */

@@ -18,9 +18,10 @@ export async function openOperator(
   scopes: readonly string[],
 ): Promise<GatewaySession> {
   const target = await context.target(flags);
-  const shared = target.explicit ?? target.configured;
-  if (shared !== undefined && target.isLoopback) {
-    const session = await openAsBackend(context, target, scopes, shared);
+  const shared = target.explicit === undefined ? [target.configured, target.internal] : [target.explicit];
+  for (const credential of shared) {
+    if (credential === undefined || !target.isLoopback) continue;
+    const session = await openAsBackend(context, target, scopes, credential);
     if (session !== undefined) return session;
   }
   return openAsDevice(context, target, scopes);

@@ -31,7 +31,7 @@ export class Output {
 
   /** The answer of a one-shot command: `{"ok":true, …}` under --json, otherwise the sentence or table that `human` makes of it. */
   result<Value extends object>(value: Value, human: (value: Value) => string): void {
-    const text = this.options.json ? JSON.stringify({ ok: true, ...value }) : human(value);
+    const text = this.options.json ? JSON.stringify({ ok: true, ...value }) : harmless(human(value));
     if (text !== "") this.#streams.stdout.write(`${text}\n`);
   }
 
@@ -39,7 +39,8 @@ export class Output {
   event<Event extends object>(event: Event, human: (event: Event) => string | undefined): void {
     if (this.options.json) this.#streams.stdout.write(`${JSON.stringify(event)}\n`);
     else {
-      const text = human(event);
+      const said = human(event);
+      const text = said === undefined ? undefined : harmless(said);
       if (text !== undefined && !this.options.quiet) this.#streams.stdout.write(`${text}\n`);
     }
   }
@@ -72,7 +73,7 @@ export class Output {
   /** A table that fits the terminal; piped output is not cut. */
   table(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
     const { stdout } = this.#streams;
-    return formatTable(columns, rows, stdout.isTTY === true ? (stdout.columns ?? 80) : Infinity);
+    return formatTable(columns, rows, stdout.isTTY === true ? stdout.columns || 80 : Infinity);
   }
 
   /** True when a spinner may move. */
@@ -83,8 +84,17 @@ export class Output {
 
 const gap = 2;
 
+/** What other machines call themselves must not steer this terminal: control and direction characters show as what they are. */
+function harmless(text: string, keep = /[\n\t]/u): string {
+  return text.replace(/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, (char) =>
+    keep.test(char) ? char : `\\u{${(char.codePointAt(0) ?? 0).toString(16)}}`,
+  );
+}
+
 /** Aligned columns; when `width` is too small the widest column that may be cut gives way, down to six characters. */
-export function formatTable(columns: readonly Column[], rows: readonly (readonly string[])[], width: number): string {
+export function formatTable(columns: readonly Column[], cells: readonly (readonly string[])[], width: number): string {
+  const nothing = /(?!)/u;
+  const rows = cells.map((row) => row.map((cell) => harmless(cell, nothing)));
   const widths = columns.map((column, at) =>
     Math.max(column.title.length, ...rows.map((row) => (row[at] ?? "").length)),
   );

@@ -1,5 +1,5 @@
 /** `--params`: JSON on the command line, in a file, or on stdin. */
-import { OpenClawError } from "../errors.ts";
+import { OpenClawError, systemCode } from "../errors.ts";
 import type { Context } from "./context.ts";
 
 /** Undefined when the option was not given. */
@@ -9,7 +9,8 @@ export async function readParams(context: Context, given: string | undefined): P
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new OpenClawError("usage", `--params: ${from} is not JSON: ${(cause as Error).message}`, {
+    // The parser's own words quote the text, and what was read by mistake may be a secret.
+    throw new OpenClawError("usage", `--params: ${from} is not JSON`, {
       hint: `quote it for the shell: --params '{"bins":["git"]}'`,
       cause,
     });
@@ -17,11 +18,15 @@ export async function readParams(context: Context, given: string | undefined): P
 }
 
 async function readSource(context: Context, given: string): Promise<{ readonly text: string; readonly from: string }> {
-  if (given === "-") return { text: await context.readStdin(), from: "stdin" };
+  if (given === "-") return { text: await context.readStdin("--params"), from: "stdin" };
   if (!given.startsWith("@")) return { text: given, from: "what was given" };
   const path = given.slice(1);
-  const { readTextFile } = await import("../store/atomic-file.ts");
-  const text = await readTextFile(path);
-  if (text === undefined) throw new OpenClawError("usage", `--params: there is no file ${path}`);
-  return { text, from: path };
+  const { readFile } = await import("node:fs/promises");
+  try {
+    return { text: await readFile(path, "utf8"), from: path };
+  } catch (cause) {
+    throw new OpenClawError("usage", `--params: cannot read ${path} (${systemCode(cause) ?? String(cause)})`, {
+      cause,
+    });
+  }
 }

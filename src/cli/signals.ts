@@ -14,7 +14,10 @@ export class Interruption extends Error {
 }
 
 /** 128 and the signal's number, as shells have it; that nobody reads on is no failure. */
-const exitCodes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGPIPE: 0 } as const;
+const exitCodes = { SIGINT: 130, SIGQUIT: 131, SIGTERM: 143, SIGHUP: 129, SIGPIPE: 0 } as const;
+
+/** A Ctrl-C can come twice at once, from the terminal's group and from a launcher that passes it on; that is one wish. */
+const sameWishMs = 300;
 
 /** Everything ends within this time after the first signal. */
 const graceMs = 2000;
@@ -29,13 +32,18 @@ export interface Signals {
 
 export function listenForSignals(from: NodeJS.Process): Signals {
   const controller = new AbortController();
+  let abortedAt = 0;
+  let first: InterruptingSignal | undefined;
   const interrupt = (signal: InterruptingSignal) => {
-    if (controller.signal.aborted && signal === "SIGINT") from.exit(exitCodes[signal]);
+    const isAgain = controller.signal.aborted && (signal !== first || performance.now() - abortedAt > sameWishMs);
+    if (isAgain && signal === "SIGINT") from.exit(exitCodes[signal]);
     if (controller.signal.aborted) return;
+    abortedAt = performance.now();
+    first = signal;
     controller.abort(new Interruption(signal));
     setTimeout(() => from.exit(from.exitCode ?? exitCodes[signal]), graceMs).unref();
   };
-  const names = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const names = ["SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP"] as const;
   for (const name of names) from.on(name, interrupt);
   return {
     signal: controller.signal,

@@ -51,6 +51,9 @@ export class CliProcess implements AsyncDisposable {
       this.#child.once("error", () => ended(null));
     });
     signal.addEventListener("abort", () => this.#wake(), { once: true });
+    const killAtOnce = () => void this.#child.kill("SIGKILL");
+    process.once("exit", killAtOnce);
+    void this.#exited.then(() => process.off("exit", killAtOnce));
   }
 
   get pid(): number | undefined {
@@ -108,7 +111,8 @@ export class CliProcess implements AsyncDisposable {
   }
 
   #failed(error: unknown): OpenClawError {
-    const message = typeof error === "object" && error !== null && "message" in error ? String(error.message) : this.#errors.trim();
+    const message =
+      typeof error === "object" && error !== null && "message" in error ? String(error.message) : this.#errors.trim();
     return new OpenClawError("failed", `openclaw ${this.#name}: ${message || "it ended without a word"}`, {
       details: { command: this.#name, error },
     });

@@ -2,6 +2,7 @@
  * The main job on throw-away state: two gateways in processes of their own, an SSH server between them, and each made a node of the other
  * through one SSH connection; then a rotated token and a cut line, after which both are back by themselves.
  */
+import { rmSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -55,6 +56,10 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   await using things = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), "openclaw-demo-"));
   things.defer(() => rm(directory, { recursive: true, force: true }));
+  // Whoever is told to end at once does so without waiting for promises; what can be tidied then is tidied all the same.
+  const tidyAtOnce = () => rmSync(directory, { recursive: true, force: true });
+  process.once("exit", tidyAtOnce);
+  things.defer(() => void process.off("exit", tidyAtOnce));
   const demo = new Demo(options, directory, things);
   const result = await demo.run();
   await options.whileUp?.(result);
@@ -83,25 +88,57 @@ class Demo {
   }
 
   async run(): Promise<DemoResult> {
-    const [laptop, host] = await this.#step("gateways", () => this.#startGateways(), ([one, two]) => `ports ${one.port} and ${two.port}`);
-    const ssh = await this.#step("ssh", () => this.#startSsh(), ({ server }) => `${server.kind} on port ${server.port}`);
-    const tunnel = await this.#step("tunnel", () => this.#openTunnel(ssh, laptop, host), (opened) => {
-      return `-R ${opened.remotePort} leads to laptop, -L ${opened.localPort} leads to host`;
-    });
+    const [laptop, host] = await this.#step(
+      "gateways",
+      () => this.#startGateways(),
+      ([one, two]) => `ports ${one.port} and ${two.port}`,
+    );
+    const ssh = await this.#step(
+      "ssh",
+      () => this.#startSsh(),
+      ({ server }) => `${server.kind} on port ${server.port}`,
+    );
+    const tunnel = await this.#step(
+      "tunnel",
+      () => this.#openTunnel(ssh, laptop, host),
+      (opened) => {
+        return `-R ${opened.remotePort} leads to laptop, -L ${opened.localPort} leads to host`;
+      },
+    );
     const [onHost, onLaptop] = await this.#step(
       "nodes",
-      () => Promise.all([this.#startNode(host, laptop, tunnel.remotePort), this.#startNode(laptop, host, tunnel.localPort)]),
+      () =>
+        Promise.all([
+          this.#startNode(host, laptop, tunnel.remotePort),
+          this.#startNode(laptop, host, tunnel.localPort),
+        ]),
       () => "each asks the other gateway for pairing, through the tunnel",
     );
-    await this.#step("approve", () => Promise.all([this.#approve(laptop, onHost), this.#approve(host, onLaptop)]), () => "device and command list, on both gateways");
+    await this.#step(
+      "approve",
+      () => Promise.all([this.#approve(laptop, onHost), this.#approve(host, onLaptop)]),
+      () => "device and command list, on both gateways",
+    );
     const [toRemote, toLocal] = await this.#step(
       "invoke",
       () => Promise.all([this.#invoke(laptop, onHost), this.#invoke(host, onLaptop)]),
       (both) => `uname ran on both, ${both.map(({ latencyMs }) => `${latencyMs} ms`).join(" and ")}`,
     );
-    const rotatedMs = await this.#step("rotate", () => this.#rotate(laptop, onHost), (ms) => `the node came back by itself after ${ms} ms`);
-    const healedMs = await this.#step("cut", () => this.#cut(ssh.relay, tunnel.process, [onHost, onLaptop]), (ms) => `the tunnel healed after ${ms} ms, both nodes are back`);
-    await this.#step("verify", () => Promise.all([this.#invoke(laptop, onHost), this.#invoke(host, onLaptop)]), () => "both directions answer again");
+    const rotatedMs = await this.#step(
+      "rotate",
+      () => this.#rotate(laptop, onHost),
+      (ms) => `the node came back by itself after ${ms} ms`,
+    );
+    const healedMs = await this.#step(
+      "cut",
+      () => this.#cut(ssh.relay, tunnel.process, [onHost, onLaptop]),
+      (ms) => `the tunnel healed after ${ms} ms, both nodes are back`,
+    );
+    await this.#step(
+      "verify",
+      () => Promise.all([this.#invoke(laptop, onHost), this.#invoke(host, onLaptop)]),
+      () => "both directions answer again",
+    );
     return {
       toRemote,
       toLocal,
@@ -131,7 +168,9 @@ class Demo {
 
   async #startSsh(): Promise<SshSide> {
     const { runtime, signal, sshdPaths } = this.#options;
-    const server = this.#things.use(await startSshHost({ directory: join(this.#directory, "ssh"), runtime, signal, sshdPaths }));
+    const server = this.#things.use(
+      await startSshHost({ directory: join(this.#directory, "ssh"), runtime, signal, sshdPaths }),
+    );
     const relay = this.#things.use(await startRelay(server.port));
     const knownHosts = join(this.#directory, "known_hosts");
     await writeFile(knownHosts, `[127.0.0.1]:${relay.port} ${server.hostKey}\n`, { mode: 0o600 });
@@ -186,8 +225,14 @@ class Demo {
 
   /** Each machine has a home of its own; nothing of the caller's set-up leaks in. */
   #envOf(name: string): Readonly<Record<string, string | undefined>> {
-    const own = Object.entries(this.#options.env).filter(([key]) => !/^(?:OPENCLAW_|CF_ACCESS_|SSH_AUTH_SOCK$)/u.test(key));
-    return { ...Object.fromEntries(own), HOME: join(this.#directory, name), OPENCLAW_STATE_DIR: join(this.#directory, name, "state") };
+    const own = Object.entries(this.#options.env).filter(
+      ([key]) => !/^(?:OPENCLAW_|CF_ACCESS_|SSH_AUTH_SOCK$)/u.test(key),
+    );
+    return {
+      ...Object.fromEntries(own),
+      HOME: join(this.#directory, name),
+      OPENCLAW_STATE_DIR: join(this.#directory, name, "state"),
+    };
   }
 
   /** A long-running command; it ends with the demo. */

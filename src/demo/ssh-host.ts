@@ -31,7 +31,12 @@ export interface SshHostOptions {
 const usualSshdPaths = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
 
 /** Starts an SSH server on a free loopback port with keys that are made for it. */
-export async function startSshHost({ directory, runtime, signal, sshdPaths = usualSshdPaths }: SshHostOptions): Promise<SshHost> {
+export async function startSshHost({
+  directory,
+  runtime,
+  signal,
+  sshdPaths = usualSshdPaths,
+}: SshHostOptions): Promise<SshHost> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const client = generateSshKey("openclaw-demo");
   const identityFile = join(directory, "id_ed25519");
@@ -92,6 +97,9 @@ async function startOpenSsh(
   // sshd insists on this directory when it runs as root.
   if (process.getuid?.() === 0) await mkdir("/run/sshd", { recursive: true, mode: 0o755 });
   const child = spawn(sshd, ["-D", "-e", "-f", path("sshd_config")], { stdio: "ignore" });
+  const killAtOnce = () => void child.kill("SIGKILL");
+  process.once("exit", killAtOnce);
+  child.once("close", () => process.off("exit", killAtOnce));
   await using started = new AsyncDisposableStack();
   started.defer(() => end(child));
   if (!(await answers(child, port, runtime, signal))) return undefined;

@@ -78,6 +78,9 @@ const housekeepingMs = 500;
 /** How often last-seen times are written: seldom, because each is a record of its own when a thousand nodes come back at once. */
 const lastSeenMs = 5000;
 
+/** Bytes that WebSocket framing adds to what may be sent before hello-ok (RFC 6455 § 5.2: 14 for each frame). */
+const frameOverheadBytes = 14 * 16;
+
 /** Who approves when the embedding program itself does. */
 const owner: Decider = { connId: "owner", address: "local" };
 
@@ -242,7 +245,7 @@ class RunningGateway implements Gateway {
     if (!decision.ok) return;
     this.#acceptor.accept(request, socket, head, (open) => {
       const isKnown = this.#countUnauthenticated(peer);
-      const stopCounting = limitBytes(socket, maxBytesBeforeHello, () =>
+      const stopCounting = limitBytes(socket, maxBytesBeforeHello + frameOverheadBytes, () =>
         connection.abandon(closeCodes.tooBig, "", "too many bytes before hello-ok"),
       );
       const done = () => {

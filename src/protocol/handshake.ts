@@ -12,22 +12,37 @@ import { clientIds, clientModes, protocolRange, roles } from "./vocabulary.ts";
 
 const text = v.pipe(v.string(), v.nonEmpty("must not be empty"));
 const shortText = v.pipe(text, v.maxLength(256));
-const strings = v.pipe(v.array(v.pipe(v.string(), v.maxLength(256))), v.maxLength(1024));
+const strings = v.pipe(
+  v.array(v.pipe(v.string(), v.maxLength(256), v.regex(/^\P{Cc}*$/u, "must not hold control characters"))),
+  v.maxLength(1024),
+);
 const version = v.pipe(v.number(), v.integer(), v.minValue(1));
+
+/**
+ * Text that people read in tables before they decide: no control characters, which could rewrite a terminal, and none that turn the
+ * direction of writing around.
+ */
+const shownText = v.pipe(
+  shortText,
+  v.check(
+    (value) => !/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/u.test(value),
+    "must not hold control characters",
+  ),
+);
 
 /** Every field a connect may carry, up to protocol 4 as of 2026.9.6. Closed: any other field is refused. */
 const connectParams = v.strictObject({
   minProtocol: version,
   maxProtocol: version,
   client: v.strictObject({
-    id: shortText,
-    version: shortText,
-    platform: shortText,
+    id: shownText,
+    version: shownText,
+    platform: shownText,
     mode: v.picklist(clientModes, (issue) => `unknown client mode ${issue.received}`),
-    displayName: v.optional(shortText),
-    deviceFamily: v.optional(shortText),
-    modelIdentifier: v.optional(shortText),
-    instanceId: v.optional(shortText),
+    displayName: v.optional(shownText),
+    deviceFamily: v.optional(shownText),
+    modelIdentifier: v.optional(shownText),
+    instanceId: v.optional(shownText),
     buildId: v.optional(v.pipe(text, v.maxLength(96))),
     timeZone: v.optional(v.pipe(text, v.maxLength(64))),
   }),

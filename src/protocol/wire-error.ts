@@ -47,7 +47,33 @@ export function fromWireError(wire: WireError, doing: string): OpenClawError {
   const details: Record<string, unknown> = isObject(wire.details) ? { ...wire.details } : {};
   if (wire.retryAfterMs !== undefined) details["retryAfterMs"] = wire.retryAfterMs;
   details["wireCode"] = wire.code;
-  return new OpenClawError(failureOf(wire, details), `${doing}: ${wire.message}`, { details });
+  const code = failureOf(wire, details);
+  return new OpenClawError(code, `${doing}: ${wire.message}`, { ...adviceFor(code, details), details });
+}
+
+/** What to type next, for the failures that one command on the gateway's host can end. */
+function adviceFor(
+  code: FailureCode,
+  { requestId }: Readonly<Record<string, unknown>>,
+): { hint?: string; fix?: string } {
+  switch (code) {
+    case "pairing-required":
+    case "surface-approval-required": {
+      if (typeof requestId !== "string") return {};
+      const fix = `openclaw ${code === "pairing-required" ? "devices" : "nodes"} approve ${requestId}`;
+      return { hint: "approve the request on the gateway's host, then try again", fix };
+    }
+    case "credential-missing":
+      return {
+        hint: "give the gateway's token with --token-file or OPENCLAW_GATEWAY_TOKEN (openclaw gateway token --show there)",
+      };
+    case "scope-missing":
+      return {
+        hint: "ask for more with the gateway's token (openclaw pair request --scope … --token-file …), and have it approved",
+      };
+    default:
+      return {};
+  }
 }
 
 /** The wire's codes first; its texts only where a product version has nothing else to tell failures apart by. */
@@ -59,6 +85,8 @@ function failureOf(wire: WireError, details: Readonly<Record<string, unknown>>):
   if (isObject(details["nodeError"])) {
     const nodeCode = details["nodeError"]["code"];
     if (nodeCode === "TIMEOUT") return "invoke-timeout";
+    const said = details["nodeError"]["message"];
+    if (typeof said === "string" && said.startsWith("SYSTEM_RUN_DENIED")) return "command-not-allowed";
     return nodeCode === "DISCONNECTED" ? "node-offline" : "invoke-failed";
   }
   if (typeof details["reason"] === "string" && commandPolicyReasons.has(details["reason"]))
@@ -70,6 +98,7 @@ function failureOf(wire: WireError, details: Readonly<Record<string, unknown>>):
   if (wire.message.startsWith("missing scope: ")) return "scope-missing"; // 2026.3.8 and 2026.5.27 send no details here
   if (/^unauthorized role: | denied$/u.test(wire.message)) return "forbidden";
   if (/^unknown (requestId|deviceId|nodeId)/u.test(wire.message)) return "not-found";
+  if (/^unknown method: |^invalid \S+ params: |^node\.invoke does not carry /u.test(wire.message)) return "usage";
   if (wire.message.startsWith("node capability surface is awaiting ")) return "surface-approval-required";
   return wire.code === "UNAVAILABLE" ? "failed" : "protocol";
 }

@@ -23,7 +23,10 @@ export async function readGatewayToken(path: string): Promise<Secret | undefined
 }
 
 /** The token in the file, made first when there is none. */
-export async function openGatewayToken(path: string, runtime: Runtime): Promise<{ readonly token: Secret; readonly isNew: boolean }> {
+export async function openGatewayToken(
+  path: string,
+  runtime: Runtime,
+): Promise<{ readonly token: Secret; readonly isNew: boolean }> {
   return withLock(
     `${path}.lock`,
     async () => {

@@ -1,4 +1,5 @@
 /** This machine's device identity on disk: created once, 0600, and never made anew because it could not be read. */
+import { lstat } from "node:fs/promises";
 import { OpenClawError } from "../errors.ts";
 import { createIdentity, type DeviceIdentity, formatIdentity, parseIdentity } from "../identity/device-identity.ts";
 import type { Runtime } from "../runtime.ts";
@@ -37,7 +38,21 @@ export async function createIdentityFile(path: string, runtime: Runtime): Promis
 }
 
 async function create(path: string, runtime: Runtime): Promise<DeviceIdentity> {
+  if (await isDangling(path)) {
+    throw new OpenClawError("state-unreadable", `${path} is a link to a file that is not there`, {
+      hint: "nothing was changed; mount what it points to, or remove the link to have a new identity made",
+      details: { path },
+    });
+  }
   const identity = createIdentity(runtime.random(32), runtime.now());
   await writeTextFile(path, formatIdentity(identity));
   return identity;
+}
+
+/** A symbolic link whose end is missing reads like no file at all, and is something else: an unmounted disk, most often. */
+async function isDangling(path: string): Promise<boolean> {
+  return lstat(path).then(
+    (stat) => stat.isSymbolicLink(),
+    () => false,
+  );
 }

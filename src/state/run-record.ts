@@ -70,7 +70,10 @@ export async function liveRecords(directory: string, kind: string): Promise<read
   const live: RunFacts[] = [];
   for (const name of names.filter((one) => one.startsWith(`${kind}-`) && one.endsWith(".json"))) {
     const path = join(directory, name);
-    const read = v.safeParse(v.pipe(v.string(), v.parseJson(), recordShape), await readFile(path, "utf8").catch(() => ""));
+    const read = v.safeParse(
+      v.pipe(v.string(), v.parseJson(), recordShape),
+      await readFile(path, "utf8").catch(() => ""),
+    );
     if (!read.success) continue;
     if (await isAlive(read.output)) live.push(read.output);
     else await rm(path, { force: true });

@@ -120,7 +120,17 @@ async function upgrade(
     });
     let isOpen = false;
     const closed = (info: CloseInfo) => isOpen && listener.closed(info);
-    const frames = new FrameSocket(web, { ...listener, text: (text) => listener.text(text), closed }, socket);
+    const frames = new FrameSocket(
+      web,
+      {
+        // Handed on one by one: a listener may be an object of a class, whose methods a spread would lose.
+        text: (text) => listener.text(text),
+        binary: () => listener.binary?.(),
+        alive: () => listener.alive?.(),
+        closed,
+      },
+      socket,
+    );
     const stop = () => web.terminate();
     signal.addEventListener("abort", stop, { once: true });
     const settle = (action: () => void) => {

@@ -44,8 +44,8 @@ test("params come from argv, a file or standard input", async () => {
 
 test("a method that is not there", async () => {
   expect(await home.ask("call no.such.method --json")).toMatchObject({
-    code: 1,
-    json: { ok: false, error: { code: "protocol", message: expect.stringContaining("no.such.method") } },
+    code: 2,
+    json: { ok: false, error: { code: "usage", message: expect.stringContaining("no.such.method") } },
   });
 });
 
@@ -58,7 +58,7 @@ test("a scope that was not asked for is missing", async () => {
 
 test("params that make no sense to the method", async () => {
   expect(await home.ask(`call node.describe --params '{"node":1}' --json`)).toMatchObject({
-    code: 1,
-    json: { ok: false, error: { code: "protocol" } },
+    code: 2,
+    json: { ok: false, error: { code: "usage" } },
   });
 });

@@ -78,8 +78,8 @@ test("a program that is allowed runs, and its output comes back", async () => {
 
 test("a program that is not allowed is refused by the node", async () => {
   expect(await home.ask(`nodes invoke kitchen system.run --params '{"command":["id"]}' --json`)).toMatchObject({
-    code: 1,
-    json: { ok: false, error: { code: "invoke-failed", message: expect.stringContaining("SYSTEM_RUN_DENIED") } },
+    code: 6,
+    json: { ok: false, error: { code: "command-not-allowed", message: expect.stringContaining("SYSTEM_RUN_DENIED") } },
   });
 });
 

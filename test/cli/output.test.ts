@@ -109,3 +109,8 @@ function codeOf(code: string): keyof typeof failureCodes {
   if (found === undefined) throw new Error(`no such code: ${code}`);
   return found;
 }
+
+test("what another machine calls itself does not steer this terminal", () => {
+  const table = formatTable([{ title: "NAME" }], [["\u001b[31mred\u001b[0m\nFAKE\u202e"]], Infinity);
+  expect(table.split("\n")).toEqual(["NAME", "\\u{1b}[31mred\\u{1b}[0m\\u{a}FAKE\\u{202e}"]);
+});

@@ -93,7 +93,7 @@ test("no secret is in an error", async () => {
 test.each([
   ["not-found", "device.pair.approve", { requestId: "nothing" }],
   ["not-found", "node.describe", { nodeId: "nobody" }],
-  ["protocol", "device.pair.approve", {}],
+  ["usage", "device.pair.approve", {}],
 ])("a refused request means %s", async (code, method, params) => {
   await using world = await startGateway();
   await using session = await connectGateway(asOperator(world.url));

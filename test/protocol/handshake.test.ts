@@ -166,3 +166,10 @@ describe("hello-ok", () => {
     expect("problem" in read ? read.problem : "none").toMatch(says);
   });
 });
+
+test.each(["\u001b[31mred", "two\nlines", "\u202ereversed"])("a display name like %j is refused", (displayName) => {
+  const client = { id: "node-host", mode: "node", version: "1", platform: "linux", displayName };
+  expect(readConnectParams({ minProtocol: 3, maxProtocol: 4, client })).toEqual({
+    problem: "client.displayName: must not hold control characters",
+  });
+});

@@ -30,7 +30,7 @@ const recorded: Readonly<Record<string, FailureCode>> = {
   "device pairing approval denied": "forbidden",
   "device token rotation denied": "forbidden",
   "device token revocation denied": "forbidden",
-  "UNAVAILABLE: SYSTEM_RUN_DENIED: approval required": "invoke-failed",
+  "UNAVAILABLE: SYSTEM_RUN_DENIED: approval required": "command-not-allowed",
   "node capability surface is awaiting operator approval": "surface-approval-required",
 };
 
@@ -89,7 +89,7 @@ test.each<[what: string, error: WireError, code: FailureCode]>([
     { code: "INVALID_REQUEST", message: "x", details: { code: "PROTOCOL_MISMATCH" } },
     "incompatible",
   ],
-  ["an unknown method", { code: "INVALID_REQUEST", message: "unknown method: x" }, "protocol"],
+  ["an unknown method", { code: "INVALID_REQUEST", message: "unknown method: x" }, "usage"],
   ["anything else that may pass", { code: "UNAVAILABLE", message: "x" }, "failed"],
   [
     "a code that is a name every object has",

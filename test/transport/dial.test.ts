@@ -384,3 +384,28 @@ describe("an abort", () => {
     socket.terminate();
   });
 });
+
+test("pings and pongs are signs of life for a listener that is an object of a class", async () => {
+  class Inbox {
+    signs = 0;
+    readonly heard = Promise.withResolvers<void>();
+    text(): void {}
+    alive(): void {
+      this.signs++;
+      this.heard.resolve();
+    }
+    closed(): void {}
+  }
+  const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+  await once(server, "listening");
+  server.on("connection", (socket) => socket.ping());
+  const inbox = new Inbox();
+  const socket = await dial(
+    { url: `ws://127.0.0.1:${(server.address() as AddressInfo).port}`, timeoutMs: 10_000 },
+    inbox,
+  );
+  await inbox.heard.promise;
+  expect(inbox.signs).toBe(1);
+  socket.terminate();
+  server.close();
+});

@@ -35,6 +35,8 @@ export function runCommand(context: Context): Command {
       { gateway: options.gateway.url, state: "connecting" },
       context.runtime,
     );
+    // Two hosts with one identity at one gateway would only take turns in throwing each other out.
+    await using _lock = await lockNode(context, options.gateway.url);
     await context.untilStopped(() =>
       runNode({
         ...options,
@@ -48,6 +50,13 @@ export function runCommand(context: Context): Command {
       }),
     );
   });
+}
+
+async function lockNode(context: Context, url: string): Promise<AsyncDisposable> {
+  const { acquireLock } = await import("../../../store/lock.ts");
+  const { originOf } = await import("../../../client/open-session.ts");
+  const name = originOf(url).replaceAll(/[^A-Za-z0-9.]+/gu, "-");
+  return acquireLock(`${context.paths().node}.${name}.lock`, { runtime: context.runtime, timeoutMs: 0 });
 }
 
 function stateAfter({ event }: NodeEvent): string | undefined {
