@@ -31,7 +31,7 @@ test.each<[name: string, choices: PathChoices, stateDir: string]>([
     { env: { OPENCLAW_STATE_DIR: "/h/.openclaw-dev", OPENCLAW_PROFILE: "dev" } },
     "/h/.openclaw-dev",
   ],
-  ["a relative directory", { env: {}, home, cwd: "/work", stateDir: "state" }, "/work/state"],
+  ["a relative directory", { env: {}, home, cwd: "/srv", stateDir: "state" }, "/srv/state"],
   ["a tilde that no shell has replaced", { env: { OPENCLAW_STATE_DIR: "~/s" }, home }, "/home/ada/s"],
   ["no home, but a directory", { env: { OPENCLAW_STATE_DIR: "/var/s" } }, "/var/s"],
 ])("%s", (_name, choices, stateDir) => {
@@ -71,7 +71,7 @@ test("what we write is below toolkit/, what is the product's is not", () => {
 });
 
 test("--config replaces our file, OPENCLAW_CONFIG_PATH the product's", () => {
-  const paths = statePaths({ env: { OPENCLAW_CONFIG_PATH: "theirs.json" }, home, cwd: "/work", config: "ours.json5" });
-  expect(paths.config).toBe("/work/ours.json5");
-  expect(paths.product.config).toBe("/work/theirs.json");
+  const paths = statePaths({ env: { OPENCLAW_CONFIG_PATH: "theirs.json" }, home, cwd: "/srv", config: "ours.json5" });
+  expect(paths.config).toBe("/srv/ours.json5");
+  expect(paths.product.config).toBe("/srv/theirs.json");
 });
