@@ -57,7 +57,7 @@ const explanations: Record<UpgradeRefusal, { readonly message: string; readonly 
     hint: "a proxy that uses the header itself can be served with --no-auth-header",
   },
   authorization_mismatch: {
-    message: "the token in the Authorization header is not one of this gateway",
+    message: "the credential in the Authorization header is not one of this gateway",
     hint: "check which gateway the port belongs to, and its token there: openclaw gateway token",
   },
 };

@@ -2,6 +2,7 @@
 import { type FailureCode, OpenClawError } from "../errors.ts";
 import { isObject, type WireError } from "./frame.ts";
 import { findRefusal } from "./refusals.ts";
+import { protocolRange } from "./vocabulary.ts";
 
 /** A gateway's refusal of one request. `details` may be read by programs; it never holds a secret. */
 export class RequestRefused extends Error {
@@ -54,7 +55,7 @@ export function fromWireError(wire: WireError, doing: string): OpenClawError {
 /** What to type next, for the failures that one command on the gateway's host can end. */
 function adviceFor(
   code: FailureCode,
-  { requestId }: Readonly<Record<string, unknown>>,
+  { requestId, expectedProtocol }: Readonly<Record<string, unknown>>,
 ): { hint?: string; fix?: string } {
   switch (code) {
     case "pairing-required":
@@ -71,6 +72,12 @@ function adviceFor(
       return {
         hint: "ask for more with the gateway's token (openclaw pair request --scope … --token-file …), and have it approved",
       };
+    case "incompatible": {
+      const isNewer = typeof expectedProtocol === "number" && expectedProtocol > protocolRange.max;
+      return {
+        hint: isNewer ? "the gateway is newer: update openclaw on this side" : "the gateway is older: update it",
+      };
+    }
     default:
       return {};
   }

@@ -186,3 +186,12 @@ describe("the table of refusals", () => {
     },
   );
 });
+
+test.each([
+  [9, "update openclaw on this side"],
+  [2, "the gateway is older"],
+])("a gateway that expects protocol %i: the failure says which side must be updated", (expectedProtocol, said) => {
+  const details = { code: "PROTOCOL_MISMATCH", expectedProtocol };
+  const failure = fromWireError({ code: "INVALID_REQUEST", message: "protocol mismatch", details }, "connect");
+  expect(failure).toMatchObject({ code: "incompatible", hint: expect.stringContaining(said) });
+});

@@ -26,7 +26,8 @@ export function demoCommand(context: Context): Command {
         throw new OpenClawError("failed", "a node answered, but not with what its program prints", {
           details: { ...result },
         });
-      context.output.result({ event: "done", ...result }, (value) => describeResult(context, value));
+      const { tryThis: _gone, ...shown } = result; // what they would play with is torn down
+      context.output.result({ event: "done", ...shown }, (value) => describeResult(context, value));
     });
 }
 
@@ -34,7 +35,7 @@ function describeStep({ step, detail, durationMs }: DemoStep): string {
   return `${step.padEnd(9)} ${`${durationMs} ms`.padStart(8)}  ${detail}`;
 }
 
-function describeResult(context: Context, result: DemoResult): string {
+function describeResult(context: Context, result: Omit<DemoResult, "tryThis">): string {
   const rows = (["toRemote", "toLocal"] as const).map((name) => {
     const { deviceId, paired, verified, latencyMs } = result[name];
     return [
