@@ -55,7 +55,7 @@ export function fromWireError(wire: WireError, doing: string): OpenClawError {
 /** What to type next, for the failures that one command on the gateway's host can end. */
 function adviceFor(
   code: FailureCode,
-  { requestId, expectedProtocol }: Readonly<Record<string, unknown>>,
+  { requestId, expectedProtocol, code: refusal }: Readonly<Record<string, unknown>>,
 ): { hint?: string; fix?: string } {
   switch (code) {
     case "pairing-required":
@@ -65,9 +65,11 @@ function adviceFor(
       return { hint: "approve the request on the gateway's host, then try again", fix };
     }
     case "credential-missing":
-      return {
-        hint: "give the gateway's token with --token-file or OPENCLAW_GATEWAY_TOKEN (openclaw gateway token --show there)",
-      };
+      return refusal === "AUTH_PASSWORD_MISSING"
+        ? { hint: "give the gateway's password with --password-file or OPENCLAW_GATEWAY_PASSWORD" }
+        : {
+            hint: "give the gateway's token with --token-file or OPENCLAW_GATEWAY_TOKEN (openclaw gateway token --show there)",
+          };
     case "scope-missing":
       return {
         hint: "ask for more with the gateway's token (openclaw pair request --scope … --token-file …), and have it approved",
