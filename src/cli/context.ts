@@ -184,11 +184,6 @@ export class Context {
     return this.options.launcher ?? { command: process.execPath, args: script === undefined ? [] : [script] };
   }
 
-  /** The runtime of something long-lived: its log goes to stderr, warnings always, the rest for who asked. */
-  loggingRuntime(_name: string): Runtime {
-    return this.runtime;
-  }
-
   /** A note that is worth saying once. */
   noteOnce(key: string, text: string): void {
     if (this.#noted.has(key)) return;
@@ -226,12 +221,13 @@ export class Context {
     const { assertSafeTransport, resolveTarget } = await import("../config/target.ts");
     const { isLoopbackHost } = await import("../config/address.ts");
     for (const name of ["token", "password"] as const) if (flags[name] !== undefined) this.#warnArgv(name);
+    const runningPorts = await this.#runningPorts();
     const target = await resolveTarget({
       flags: { ...flags, noAuthHeader: flags.authHeader === false },
       env: this.options.env,
       config: await this.config(),
       stdin: this.#stdinFor("the credential's file"),
-      runningPorts: await this.#runningPorts(),
+      runningPorts,
     });
     assertSafeTransport(target);
     const pick = (isExplicit: boolean): Credential | undefined => {
@@ -251,7 +247,9 @@ export class Context {
       isLoopback: isLoopbackHost(new URL(target.url).hostname),
       explicit: pick(true),
       configured: pick(false),
-      internal: target.gateway === "local" ? await this.#internalSecret() : undefined,
+      // Only to a port that our own gateway is known to hold now: the configured one may be a tunnel to somebody else's.
+      internal:
+        target.gateway === "local" && runningPorts.includes(target.port) ? await this.#internalSecret() : undefined,
     };
   }
 

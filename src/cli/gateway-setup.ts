@@ -73,7 +73,7 @@ export async function prepareGateway(context: Context, flags: GatewayRunFlags): 
       store: paths.database,
       tokenKey: await openTokenKey(paths.deviceTokenKey, context.runtime),
       identity: await openIdentity(paths.identity, context.runtime),
-      runtime: context.loggingRuntime("gateway"),
+      runtime: context.runtime,
     };
     const made = things.move();
     return {

@@ -39,7 +39,7 @@ export async function prepareNode(context: Context, flags: NodeRunFlags): Promis
     displayName,
     instanceId: flags.nodeId ?? (await openNodeId(paths.node, context.runtime)),
     pathEnv,
-    runtime: context.loggingRuntime("node"),
+    runtime: context.runtime,
     handlers: createHandlers({
       approvals: approvalsFile(paths.execApprovals),
       ...(execPolicy === undefined ? {} : { execPolicy }),

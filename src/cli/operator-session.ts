@@ -45,7 +45,8 @@ async function openAsBackend(
   } catch (error) {
     if (isFailure(error, "device-identity-required", "scope-missing")) return undefined;
     // The stored device token may still be right where the configured secret is not.
-    if (isFailure(error, "token-mismatch", "upgrade-refused") && target.explicit === undefined) return undefined;
+    if (isFailure(error, "token-mismatch", "password-mismatch", "upgrade-refused") && target.explicit === undefined)
+      return undefined;
     throw error;
   }
 }

@@ -52,22 +52,22 @@ export class Output {
 
   /** Talk that the answer does not need. */
   note(text: string): void {
-    if (!this.options.quiet) this.#streams.stderr.write(`${text}\n`);
+    if (!this.options.quiet) this.#streams.stderr.write(`${harmless(text)}\n`);
   }
 
   /** Talk for who asked for more. */
   detail(text: string): void {
-    if (this.options.verbose) this.#streams.stderr.write(`${text}\n`);
+    if (this.options.verbose) this.#streams.stderr.write(`${harmless(text)}\n`);
   }
 
   warn(text: string): void {
-    this.#streams.stderr.write(`warning: ${text}\n`);
+    this.#streams.stderr.write(`warning: ${harmless(text)}\n`);
   }
 
   /** The failure, in the one form that the caller reads. */
   failure({ error, lines }: FailureReport): void {
     if (this.options.json) this.#streams.stdout.write(`${JSON.stringify({ ok: false, error })}\n`);
-    this.#streams.stderr.write(`${lines.join("\n")}\n`);
+    this.#streams.stderr.write(`${harmless(lines.join("\n"))}\n`);
   }
 
   /** A table that fits the terminal; piped output is not cut. */

@@ -50,11 +50,11 @@ test("a file that is no identity is never replaced", async () => {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, "{}");
   for (const attempt of [
-    readIdentity(path),
-    openIdentity(path, systemRuntime),
-    createIdentityFile(path, systemRuntime),
+    () => readIdentity(path),
+    () => openIdentity(path, systemRuntime),
+    () => createIdentityFile(path, systemRuntime),
   ]) {
-    await expect(attempt).rejects.toMatchObject({ code: "state-unreadable" });
+    await expect(attempt()).rejects.toMatchObject({ code: "state-unreadable" });
   }
   expect(readFileSync(path, "utf8")).toBe("{}");
 });
