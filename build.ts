@@ -1,8 +1,8 @@
-/** Builds what the package ships: the CLI and the library as lazily split bundles, and the library's types. */
+/** Builds what the package ships: the command, the library, and the library's types. */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { PassThrough } from "node:stream";
-import { build, type Plugin } from "esbuild";
+import { build, type BuildOptions, type Plugin } from "rolldown";
 import { Context } from "./src/cli/context.ts";
 import { buildWholeProgram, helpTexts } from "./src/cli/program.ts";
 import { helpFile } from "./src/cli/ready-help.ts";
@@ -12,36 +12,48 @@ rmSync("dist", { recursive: true, force: true });
 /** commander starts programs for subcommands that are executables of their own; we have none, and child_process is dear to load. */
 const withoutChildProcesses: Plugin = {
   name: "commander-without-child-processes",
-  setup(plugin) {
-    plugin.onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
-      importer.includes("commander") ? { path: "child_process", namespace: "unused" } : undefined,
-    );
-    plugin.onLoad({ filter: /.*/, namespace: "unused" }, () => ({ contents: "export default {};" }));
-  },
+  resolveId: (source, importer) =>
+    source === "node:child_process" && importer?.includes("commander") === true ? "\0unused" : null,
+  load: (id) => (id === "\0unused" ? "export default {};" : null),
 };
 
-await build({
-  entryPoints: { main: "src/cli/main.ts", index: "src/index.ts" },
-  outdir: "dist",
-  bundle: true,
-  splitting: true,
-  format: "esm",
+const common = {
   platform: "node",
-  target: "node24",
-  minifySyntax: true,
-  minifyWhitespace: true,
   // CommonJS packages with native or optional parts stay what they are; they are loaded when a socket or a tunnel is opened.
   external: ["ws", "ssh2", "json5"],
   plugins: [withoutChildProcesses],
-  banner: {
-    js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
+  transform: { target: "node24" },
+} satisfies BuildOptions;
+const minify = { compress: true, mangle: false, codegen: true };
+
+/** What every command that asks a gateway needs, in one file with all that it imports: a file of its own costs a third of a millisecond. */
+const start = /src.cli.(process|failure|operator|target-options|token-choice|device-directory|human|rejection)\.ts$/u;
+
+// The command is CommonJS, for it starts in fewer milliseconds and less memory than the same code as ECMAScript modules.
+await build({
+  ...common,
+  input: { main: "src/cli/main.ts" },
+  output: {
+    dir: "dist/command",
+    format: "cjs",
+    minify,
+    entryFileNames: "[name].cjs",
+    chunkFileNames: "[name]-[hash].cjs",
+    codeSplitting: {
+      groups: [
+        // Alone, because --version needs nothing else.
+        { name: "version", test: /src.version\.ts$/u, priority: 2 },
+        { name: "start", test: start, priority: 1 },
+      ],
+    },
   },
 });
+await build({ ...common, input: { index: "src/index.ts" }, output: { dir: "dist", format: "esm", minify } });
 
-mkdirSync("dist/help");
+mkdirSync("dist/command/help");
 const streams = { stdin: new PassThrough(), stdout: new PassThrough(), stderr: new PassThrough() };
 const context = new Context({ env: {}, streams, signal: new AbortController().signal }, []);
 for (const [words, text] of helpTexts(await buildWholeProgram(context)))
-  writeFileSync(`dist/help/${helpFile(words)}`, text);
+  writeFileSync(`dist/command/help/${helpFile(words)}`, text);
 
 execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"], { stdio: "inherit" });

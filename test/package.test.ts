@@ -40,14 +40,14 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }));
 test("the package holds what it needs and nothing else", () => {
   const outside = packed.filter(
     (path) =>
-      !/^(bin\/openclaw\.js|dist\/.*\.(js|d\.ts)|dist\/help\/[a-z-]+\.txt|man\/[a-z-]+\.1|README\.md|CHANGELOG\.md|LICENSE|package\.json)$/u.test(
+      !/^(bin\/(openclaw\.js|package\.json)|dist\/.*\.(js|d\.ts)|dist\/command\/.*\.cjs|dist\/command\/help\/[a-z-]+\.txt|man\/[a-z-]+\.1|README\.md|CHANGELOG\.md|LICENSE|package\.json)$/u.test(
         path,
       ),
   );
   expect(outside).toEqual([]);
   for (const path of [
     "bin/openclaw.js",
-    "dist/main.js",
+    "dist/command/main.cjs",
     "dist/index.js",
     "dist/index.d.ts",
     "man/openclaw.1",

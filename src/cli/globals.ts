@@ -1,5 +1,6 @@
 /** The options that every command takes, and how a command is made so that it takes them. */
 import { Command, Option } from "commander";
+import type { Context } from "./context.ts";
 
 export interface Globals {
   readonly json?: boolean;
@@ -49,15 +50,18 @@ export function defineCommand(name: string, description: string, examples: reado
   return addGlobals(configure(command), true);
 }
 
-/** A command that only holds others. */
+/** A command that only holds others, each by its name. When `verb` names one of them, the others are not made. */
 export function defineGroup(
+  context: Context,
+  verb: string | undefined,
   name: string,
   description: string,
   examples: readonly string[],
-  commands: readonly Command[],
+  commands: Readonly<Record<string, (context: Context) => Command>>,
 ): Command {
   const group = configure(new Command(name).description(description));
-  for (const command of commands) group.addCommand(command);
+  const named = verb !== undefined && Object.hasOwn(commands, verb) ? commands[verb] : undefined;
+  for (const make of named === undefined ? Object.values(commands) : [named]) group.addCommand(make(context));
   group.addHelpText("after", helpFooter(examples));
   return addGlobals(group, true);
 }

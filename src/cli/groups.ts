@@ -6,8 +6,11 @@ export interface Group {
   readonly name: string;
   readonly summary: string;
   /** `wholeProgram` builds the tree with every command loaded, for the one command that writes about all of them. */
-  readonly load: (wholeProgram: (context: Context) => Promise<Command>) => Promise<(context: Context) => Command>;
+  readonly load: (wholeProgram: (context: Context) => Promise<Command>) => Promise<MakeCommand>;
 }
+
+/** The group's command; with `verb`, only the subcommand of that name stands in it. */
+type MakeCommand = (context: Context, verb?: string) => Command;
 
 export const groups: readonly Group[] = [
   {

@@ -5,14 +5,13 @@ import { addGlobals, configure, globalsWithValue } from "./globals.ts";
 import { type Group, groups } from "./groups.ts";
 import { version } from "../version.ts";
 
-/** The program with the command that `argv` names; with no name, or an unknown one, every group stands there by its summary. */
+/** The program with the command that `argv` names and no other; with no name, or an unknown one, every group stands there by its summary. */
 export async function buildProgram(context: Context, argv: readonly string[]): Promise<Command> {
-  const word = firstWord(argv);
+  const [word, verb] = commandWords(argv);
   const named = groups.find(({ name }) => name === word);
   const program = emptyProgram(context);
-  for (const group of groups) {
-    program.addCommand(group === named ? (await group.load(buildWholeProgram))(context) : signpost(group));
-  }
+  if (named === undefined) for (const group of groups) program.addCommand(signpost(group));
+  else program.addCommand((await named.load(buildWholeProgram))(context, verb));
   return speakThrough(context, program);
 }
 
@@ -78,12 +77,7 @@ function signpost({ name, summary }: Group): Command {
   return configure(new Command(name).description(summary));
 }
 
-/** The first word that is no option and no option's value. */
-function firstWord(argv: readonly string[]): string | undefined {
-  for (let at = 0; at < argv.length; at++) {
-    const word = argv[at] ?? "";
-    if (globalsWithValue.has(word)) at++;
-    else if (!word.startsWith("-")) return word;
-  }
-  return undefined;
+/** The words that are no option and no option's value. */
+function commandWords(argv: readonly string[]): readonly string[] {
+  return argv.filter((word, at) => !word.startsWith("-") && !globalsWithValue.has(argv[at - 1] ?? ""));
 }

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
+import { build } from "rolldown";
 import { expect, test } from "vitest";
 import { hashSecret } from "../../src/secret.ts";
 import type { DeviceRecord } from "../../src/pairing/records.ts";
@@ -66,9 +66,8 @@ function isKept(device: DeviceRecord | undefined, acknowledged: readonly string[
 /** One file starts in a fraction of the time that a hundred modules take, and there are many starts. */
 async function bundle(directory: string): Promise<string> {
   const outfile = join(directory, "crash-gateway.mjs");
-  const banner = 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);';
-  const entry = fileURLToPath(new URL("../support/crash-gateway.ts", import.meta.url));
-  await build({ entryPoints: [entry], outfile, bundle: true, platform: "node", format: "esm", banner: { js: banner } });
+  const input = fileURLToPath(new URL("../support/crash-gateway.ts", import.meta.url));
+  await build({ input, platform: "node", output: { file: outfile, format: "esm", codeSplitting: false } });
   return outfile;
 }
 

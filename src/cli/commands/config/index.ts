@@ -9,18 +9,20 @@ import { setCommand } from "./set.ts";
 import { unsetCommand } from "./unset.ts";
 import { validateCommand } from "./validate.ts";
 
-export function configCommand(context: Context): Command {
+export function configCommand(context: Context, verb?: string): Command {
   return defineGroup(
+    context,
+    verb,
     "config",
     "read and change the configuration",
     ["openclaw config get gateway.bind", "openclaw config set gateway.port 18800"],
-    [
-      getCommand(context),
-      setCommand(context),
-      unsetCommand(context),
-      listCommand(context),
-      pathCommand(context),
-      validateCommand(context),
-    ],
+    {
+      get: getCommand,
+      set: setCommand,
+      unset: unsetCommand,
+      list: listCommand,
+      path: pathCommand,
+      validate: validateCommand,
+    },
   );
 }

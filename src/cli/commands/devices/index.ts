@@ -11,20 +11,22 @@ import { renameCommand } from "./rename.ts";
 import { revokeCommand } from "./revoke.ts";
 import { rotateCommand } from "./rotate.ts";
 
-export function devicesCommand(context: Context): Command {
+export function devicesCommand(context: Context, verb?: string): Command {
   return defineGroup(
+    context,
+    verb,
     "devices",
     "approve, name, rotate, revoke and remove devices",
     ["openclaw devices list", "openclaw devices approve 3f2a91"],
-    [
-      listCommand(context),
-      approveCommand(context),
-      rejectCommand(context),
-      removeCommand(context),
-      renameCommand(context),
-      rotateCommand(context),
-      revokeCommand(context),
-      clearCommand(context),
-    ],
+    {
+      list: listCommand,
+      approve: approveCommand,
+      reject: rejectCommand,
+      remove: removeCommand,
+      rename: renameCommand,
+      rotate: rotateCommand,
+      revoke: revokeCommand,
+      clear: clearCommand,
+    },
   );
 }

@@ -6,11 +6,10 @@ import { createCommand } from "./create.ts";
 import { listCommand } from "./list.ts";
 import { showCommand } from "./show.ts";
 
-export function identityCommand(context: Context): Command {
-  return defineGroup(
-    "identity",
-    "the key that this machine is known by",
-    ["openclaw identity show"],
-    [showCommand(context), listCommand(context), createCommand(context)],
-  );
+export function identityCommand(context: Context, verb?: string): Command {
+  return defineGroup(context, verb, "identity", "the key that this machine is known by", ["openclaw identity show"], {
+    show: showCommand,
+    list: listCommand,
+    create: createCommand,
+  });
 }

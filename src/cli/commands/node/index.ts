@@ -5,11 +5,13 @@ import { defineGroup } from "../../globals.ts";
 import { runCommand } from "./run.ts";
 import { statusCommand } from "./status.ts";
 
-export function nodeCommand(context: Context): Command {
+export function nodeCommand(context: Context, verb?: string): Command {
   return defineGroup(
+    context,
+    verb,
     "node",
     "let this machine serve a gateway as a node",
     ["openclaw node run --host 127.0.0.1 --port 18791 --token-file token"],
-    [runCommand(context), statusCommand(context)],
+    { run: runCommand, status: statusCommand },
   );
 }

@@ -10,19 +10,21 @@ import { pendingCommand } from "./pending.ts";
 import { rejectCommand } from "./reject.ts";
 import { renameCommand } from "./rename.ts";
 
-export function nodesCommand(context: Context): Command {
+export function nodesCommand(context: Context, verb?: string): Command {
   return defineGroup(
+    context,
+    verb,
     "nodes",
     "see nodes, approve what they may do, and invoke them",
     ["openclaw nodes list", `openclaw nodes invoke kitchen system.which --params '{"bins":["git"]}'`],
-    [
-      listCommand(context),
-      describeCommand(context),
-      pendingCommand(context),
-      approveCommand(context),
-      rejectCommand(context),
-      invokeCommand(context),
-      renameCommand(context),
-    ],
+    {
+      list: listCommand,
+      describe: describeCommand,
+      pending: pendingCommand,
+      approve: approveCommand,
+      reject: rejectCommand,
+      invoke: invokeCommand,
+      rename: renameCommand,
+    },
   );
 }

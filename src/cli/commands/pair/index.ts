@@ -7,11 +7,13 @@ import { listCommand } from "./list.ts";
 import { rejectCommand } from "./reject.ts";
 import { requestCommand } from "./request.ts";
 
-export function pairCommand(context: Context): Command {
+export function pairCommand(context: Context, verb?: string): Command {
   return defineGroup(
+    context,
+    verb,
     "pair",
     "ask for pairing, and decide about those who ask",
     ["openclaw pair list", "openclaw pair approve 3f2a91c4 --surface"],
-    [requestCommand(context), listCommand(context), approveCommand(context), rejectCommand(context)],
+    { request: requestCommand, list: listCommand, approve: approveCommand, reject: rejectCommand },
   );
 }
