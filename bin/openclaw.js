@@ -3,20 +3,20 @@
 // package.json beside it), because that starts in fewer milliseconds.
 "use strict";
 const { existsSync } = require("fs");
-const { join } = require("path");
+const path = require("path");
 
 const minimum = [24, 16];
 const [major, minor] = process.versions.node.split(".").map(Number);
 const isNewEnough = major > minimum[0] || (major === minimum[0] && minor >= minimum[1]);
 
 if (isNewEnough) {
-  const source = join(__dirname, "../src/cli/main.ts");
-  if (existsSync(source)) import(require("url").pathToFileURL(source).href).then(({ main }) => main());
-  else require("../dist/command/main.cjs").main();
+  const source = path.join(__dirname, "../src/cli/main.ts");
+  if (existsSync(source)) void import(require("url").pathToFileURL(source).href).then(({ main }) => main());
+  else void require("../dist/command/main.cjs").main();
 } else {
   const platform = process.platform === "win32" ? "win" : process.platform;
   const binary = process.platform === "win32" ? "node.exe" : "node";
-  const runtime = join(__dirname, "../node_modules/node-" + platform + "-" + process.arch + "/bin/" + binary);
+  const runtime = path.join(__dirname, "../node_modules/node-" + platform + "-" + process.arch + "/bin/" + binary);
   if (existsSync(runtime)) restartOn(runtime);
   else {
     const wanted = minimum.join(".");
