@@ -19,6 +19,17 @@ import type { ConnectionDecision } from "./options.ts";
 import type { Peer } from "./peer.ts";
 import type { ConnectRefusal } from "./refusal.ts";
 import { Session, type SessionFacts } from "./session.ts";
+import {
+  accepted,
+  type DecisionListeners,
+  type Gate,
+  refused,
+  reportRefusal,
+  type TraceStep,
+  traceText,
+  upgradeStep,
+  whereFields,
+} from "./trace.ts";
 
 /** Frames a client may send behind its connect without waiting for hello-ok. */
 const maxEarlyFrames = 15;
@@ -42,6 +53,8 @@ export class Connection implements FrameSocketListener {
   readonly #connId: string;
   readonly #nonce: string;
   readonly #socket: FrameSocket;
+  /** What the gates have said so far; empty once it was told. */
+  readonly #trace: TraceStep[] = [];
   /** What holds until hello, each as how to end it. A session that lasts for weeks does not hold on to its upgrade. */
   #untilHello: (() => void)[];
   #state: "waiting" | "deciding" | "open" | "closed" = "waiting";
@@ -60,11 +73,12 @@ export class Connection implements FrameSocketListener {
     this.#house = house;
     this.#peer = peer;
     this.#header = header;
+    this.#trace.push(upgradeStep(header));
     const { runtime, policy } = house;
     this.#connId = randomUuid(runtime);
     this.#nonce = randomUuid(runtime);
     this.#socket = open(this);
-    const missDeadline = () => this.abandon(closeCodes.normal, "", "no connect within the handshake deadline");
+    const missDeadline = () => this.abandon(closeCodes.normal, "", this.#missed());
     this.#untilHello = [runtime.after(policy.limits.handshakeDeadlineMs, missDeadline), stopCounting];
     const payload = { nonce: this.#nonce, ts: runtime.now() };
     this.#socket.send(JSON.stringify({ type: "event", event: "connect.challenge", payload }));
@@ -95,6 +109,7 @@ export class Connection implements FrameSocketListener {
   abandon(code: number, reason: string, why = reason): void {
     if (this.#state === "closed" || this.#state === "open") return;
     const error = { code: "INVALID_REQUEST", message: why };
+    this.#trace.push(refused("frame", why));
     this.#report({ ok: false, refusal: { error, closeCode: code, closeReason: reason } });
     this.#endHandshake();
     this.#state = "closed";
@@ -139,6 +154,10 @@ export class Connection implements FrameSocketListener {
     this.#house.gone(this);
   }
 
+  #missed(): string {
+    return `no ${this.#state === "waiting" ? "connect" : "decision"} within the handshake deadline`;
+  }
+
   #endHandshake(): void {
     for (const end of this.#untilHello.splice(0)) end();
   }
@@ -149,13 +168,15 @@ export class Connection implements FrameSocketListener {
       const frame = decodeFrame(text, "closed", maxBytesBeforeHello);
       if (frame.type !== "event") id = frame.id;
       if (frame.type !== "req" || frame.method !== "connect") {
-        return this.#refuse(id, refused("the first request must be connect"));
+        return this.#refuseAt("frame", id, invalid("the first request must be connect"));
       }
+      this.#trace.push(accepted("frame", "connect"));
       const read = readConnectParams(
         frame.params,
         this.#house.policy.pairing.trustedLocalServices.map((service) => service.id),
       );
-      if ("problem" in read) return this.#refuse(id, refused(`invalid connect params: ${read.problem}`));
+      if ("problem" in read) return this.#refuseAt("params", id, invalid(`invalid connect params: ${read.problem}`));
+      this.#trace.push(accepted("params", "valid"));
       this.#state = "deciding";
       const arrival = {
         connId: this.#connId,
@@ -164,7 +185,7 @@ export class Connection implements FrameSocketListener {
         header: this.#header,
         params: read.params,
       };
-      admit(this.#house, arrival).then(
+      admit(this.#house, arrival, this.#trace).then(
         (admission) => this.#decided(id, admission),
         (error: unknown) => this.#failed(id, error),
       );
@@ -173,13 +194,18 @@ export class Connection implements FrameSocketListener {
       if (isFailure(error) && error.details?.["notJson"] === true) {
         return this.abandon(closeCodes.normal, "", "the first message is not JSON");
       }
-      return this.#refuse(idOf(error) ?? id, { ok: false, refusal: invalidFrame(error) });
+      return this.#refuseAt("frame", idOf(error) ?? id, invalidFrame(error));
     }
   }
 
-  #refuse(id: string, admission: Admission & { readonly ok: false }): void {
-    const { refusal } = admission;
-    this.#report(admission);
+  #refuseAt(gate: Gate, id: string, refusal: ConnectRefusal): void {
+    this.#trace.push(refused(gate, refusal.error.message));
+    this.#refuse(id, refusal);
+  }
+
+  /** Says no, for what the last step of the trace says. */
+  #refuse(id: string, refusal: ConnectRefusal): void {
+    this.#report({ ok: false, refusal });
     this.#endHandshake();
     this.#state = "closed";
     this.#send(id, refusal.error);
@@ -191,14 +217,18 @@ export class Connection implements FrameSocketListener {
     this.#endHandshake();
     this.#state = "closed";
     const wire = toWireError(error);
-    this.#house.runtime.log("error", "connect failed", { conn: this.#connId, error: String(error) });
+    const { runtime, onDecision } = this.#house;
+    const trace = [...this.#trace.splice(0), refused("gateway", wire.message)];
+    const where = whereFields(this.#connId, this.#peer);
+    runtime.log("error", "connect failed", { ...where, error: String(error), trace: traceText(trace) });
+    onDecision({ connId: this.#connId, outcome: "refused", code: wire.code, reason: wire.message, trace });
     this.#send(id, wire);
     this.#socket.close(closeCodes.tryAgainLater, wire.message);
   }
 
   async #decided(id: string, admission: Admission): Promise<void> {
     if (this.#state !== "deciding") return; // the handshake was given up meanwhile
-    if (!admission.ok) return (this.#refuse(id, admission), undefined);
+    if (!admission.ok) return this.#refuse(id, admission.refusal);
     try {
       const session = new Session(admission.facts, this.#socket);
       const hello = await helloFor(this.#house, admission);
@@ -250,58 +280,43 @@ export class Connection implements FrameSocketListener {
 
   /** The decision's one log line, and the same facts for who asked to be told. */
   #report(admission: Admission): void {
+    const trace = this.#trace.splice(0);
+    if (!admission.ok) return reportRefused(this.#house, this.#connId, this.#peer, admission.refusal, trace);
     const { runtime, onDecision } = this.#house;
-    const trace = admission.auth?.trace ?? [];
-    const { address, port, forwarded, origin, host, userAgent } = this.#peer;
-    const where = {
-      conn: this.#connId,
-      peer: `${address}:${port}`,
-      remote: address,
-      fwd: forwarded,
-      origin,
-      host,
-      ua: userAgent,
-    };
-    if (admission.ok) {
-      const { role, scopes, deviceId, clientId, clientMode, authenticatedBy } = admission.facts;
-      runtime.log("info", "connected", {
-        ...where,
-        client: `${clientId}/${clientMode}`,
-        role,
-        device: deviceId,
-        by: authenticatedBy,
-      });
-      onDecision({
-        connId: this.#connId,
-        outcome: "admitted",
-        authenticatedBy,
-        role,
-        scopes,
-        ...(deviceId === undefined ? {} : { deviceId }),
-        trace,
-      });
-      return;
-    }
-    const { error, closeCode } = admission.refusal;
-    const details = isObject(error.details) ? error.details : {};
-    const code = typeof details["code"] === "string" ? details["code"] : error.code;
-    const reason =
-      [details["authReason"], details["reason"], error.message].find((one) => typeof one === "string") ?? "";
-    const isEnrolment = admission.auth?.ok === true;
-    runtime.log("warn", isEnrolment ? `enrolment refused` : "auth failed", {
-      ...where,
-      code,
-      reason,
-      close: closeCode,
-      request: typeof details["requestId"] === "string" ? details["requestId"] : undefined,
-      trace: trace.map((step) => `${step.method}:${step.outcome}(${step.reason})`).join(", "),
+    const { role, scopes, deviceId, clientId, clientMode, authenticatedBy } = admission.facts;
+    runtime.log("info", "connected", {
+      ...whereFields(this.#connId, this.#peer),
+      client: `${clientId}/${clientMode}`,
+      role,
+      device: deviceId,
+      by: authenticatedBy,
+      removed: admission.removedScopes?.scopes.join(","),
     });
-    onDecision({ connId: this.#connId, outcome: "refused", code, reason, trace });
+    onDecision({
+      connId: this.#connId,
+      outcome: "admitted",
+      authenticatedBy,
+      role,
+      scopes,
+      ...(deviceId === undefined ? {} : { deviceId }),
+      trace,
+    });
   }
 }
 
-function refused(message: string): Admission & { readonly ok: false } {
-  return { ok: false, refusal: invalid(message) };
+function reportRefused(
+  listeners: DecisionListeners,
+  connId: string,
+  peer: Peer,
+  { error, closeCode }: ConnectRefusal,
+  trace: readonly TraceStep[],
+): void {
+  const details = isObject(error.details) ? error.details : {};
+  const code = typeof details["code"] === "string" ? details["code"] : error.code;
+  const reason = [details["authReason"], details["reason"], error.message].find((one) => typeof one === "string") ?? "";
+  const request = typeof details["requestId"] === "string" ? details["requestId"] : undefined;
+  const message = trace.at(-1)?.method === "enrolment" ? "enrolment refused" : "auth failed";
+  reportRefusal(listeners, message, { connId, peer, code, reason, trace, fields: { close: closeCode, request } });
 }
 
 /** The id of the frame that could not be read, where that much could. */

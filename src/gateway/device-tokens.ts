@@ -1,7 +1,7 @@
 /** The tokens of devices: handed out, replaced, ended; and with them the sessions that hang on them. */
 import { createSecretKey, type KeyObject } from "node:crypto";
 import type { DeviceRecord } from "../pairing/records.ts";
-import { issueToken, reissuableToken, revokeToken } from "../pairing/tokens.ts";
+import { issueToken, reissuableToken, revokeToken, widenToken } from "../pairing/tokens.ts";
 import { closeCodes } from "../protocol/close.ts";
 import { invalidRequest, type RequestRefused } from "../protocol/wire-error.ts";
 import type { Runtime } from "../runtime.ts";
@@ -79,23 +79,30 @@ export class DeviceTokens {
       return { token: existing, issuedAtMs: record.rotatedAtMs ?? record.createdAtMs };
     }
     return this.#tables.change((change) => {
-      const renewed = this.issueFor(knownDevice(change, device.deviceId), role, change.nowMs);
+      const renewed = this.#issueFor(knownDevice(change, device.deviceId), role, change.nowMs);
       change.devices.put(device.deviceId, renewed);
       const token = reissuableToken(this.#tokenKey, renewed, role) ?? "";
       return { token, issuedAtMs: change.nowMs };
     });
   }
 
-  /** The device with a fresh token for `role`, as part of a change that is being made. */
-  issueFor(device: DeviceRecord, role: string, nowMs: number): DeviceRecord {
-    const salt = this.#salt();
-    const scopes = role === "operator" ? device.scopes : [];
-    return issueToken(device, { gatewayKey: this.#tokenKey, role, scopes, salt, nowMs }).device;
+  /** The device with a token for `role` that holds what the device is approved for, as part of a change that is being made. */
+  grantFor(device: DeviceRecord, role: string, nowMs: number): DeviceRecord {
+    return widenToken(device, role, scopesFor(device, role)) ?? this.#issueFor(device, role, nowMs);
+  }
+
+  #issueFor(device: DeviceRecord, role: string, nowMs: number): DeviceRecord {
+    const scopes = scopesFor(device, role);
+    return issueToken(device, { gatewayKey: this.#tokenKey, role, scopes, salt: this.#salt(), nowMs }).device;
   }
 
   #salt(): string {
     return Buffer.from(this.#runtime.random(16)).toString("base64url");
   }
+}
+
+function scopesFor(device: DeviceRecord, role: string): readonly string[] {
+  return role === "operator" ? device.scopes : [];
 }
 
 function deniedToken(what: "rotation" | "revocation", deviceId: string, role: string): RequestRefused {

@@ -77,11 +77,8 @@ export class Devices {
       const request = openRequest(change.deviceRequests.get(requestId), requestId, change.nowMs);
       mayGrant(request);
       const known = change.devices.get(request.deviceId);
-      const device = this.#tokens.issueFor(
-        approveDevice(known, request, via, change.nowMs),
-        request.role,
-        change.nowMs,
-      );
+      const approved = approveDevice(known, request, via, change.nowMs);
+      const device = this.#tokens.grantFor(approved, request.role, change.nowMs);
       change.devices.put(device.deviceId, device);
       change.deviceRequests.put(requestId, { ...request, resolution: { decision: "approved", atMs: change.nowMs } });
       change.audit({ action: "device.approve", via, ...auditFields(by), ...auditRequest(request) });
@@ -97,7 +94,7 @@ export class Devices {
     const device = await this.#tables.change((change) => {
       const request = { ...ask, requestId: "", createdAtMs: change.nowMs, ts: change.nowMs };
       const approved = approveDevice(change.devices.get(ask.deviceId), request, via, change.nowMs);
-      const device = this.#tokens.issueFor(approved, ask.role, change.nowMs);
+      const device = this.#tokens.grantFor(approved, ask.role, change.nowMs);
       change.devices.put(device.deviceId, device);
       change.audit({ action: "device.enrol", via, ...auditFields(by), ...auditRequest(request) });
       return device;

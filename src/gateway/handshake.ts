@@ -7,6 +7,7 @@ import { type AuthDecision, decideAuth } from "../pairing/decide-auth.ts";
 import { type Applicant, decidePairing, type PairingDecision } from "../pairing/decide-pairing.ts";
 import type { DeviceRecord, PairingReason } from "../pairing/records.ts";
 import { type DeviceAsk, optional } from "../pairing/requests.ts";
+import { sortScopes } from "../pairing/scopes.ts";
 import { closeCodes, closeReason } from "../protocol/close.ts";
 import { agreeOnProtocol, type ConnectParams, invalidRole } from "../protocol/handshake.ts";
 import { maxClockSkewMs } from "../protocol/limits.ts";
@@ -23,6 +24,7 @@ import { isAllowedOrigin, type Peer } from "./peer.ts";
 import { type ConnectRefusal, refuseAuth, refuseConnect, refuseForNow, refusePairing } from "./refusal.ts";
 import type { SessionFacts } from "./session.ts";
 import type { Tables } from "./tables.ts";
+import { accepted, passed, refused, type TraceStep } from "./trace.ts";
 
 /** What the gates need to know besides the connect itself. */
 export interface Gatehouse {
@@ -50,38 +52,72 @@ export type Admission =
       readonly ok: true;
       readonly facts: SessionFacts;
       readonly device: DeviceRecord | undefined;
-      readonly removedScopes: { readonly scopes: readonly string[]; readonly why: string } | undefined;
-      readonly auth: AuthDecision;
+      readonly removedScopes: RemovedScopes | undefined;
     }
-  | { readonly ok: false; readonly refusal: ConnectRefusal; readonly auth?: AuthDecision };
+  | { readonly ok: false; readonly refusal: ConnectRefusal };
 
-/** Takes a connect through every gate. Total: whatever the params say, there is an answer. */
-export async function admit(house: Gatehouse, arrival: Arrival): Promise<Admission> {
+/** Scopes that were asked for and are not granted. */
+interface RemovedScopes {
+  readonly scopes: readonly string[];
+  readonly why: string;
+}
+
+/**
+ * Takes a connect through every gate, and adds to `trace` what each of them says as soon as it has said it. Total: whatever the params
+ * say, there is an answer.
+ */
+export async function admit(house: Gatehouse, arrival: Arrival, trace: TraceStep[]): Promise<Admission> {
   const { policy } = house;
   const { params, peer } = arrival;
   const protocol = agreeOnProtocol(params);
-  if (protocol === undefined) return refused(protocolMismatch(params));
-  const role = params.role ?? "operator";
-  if (!isRole(role)) return refused({ error: invalidRole, closeCode: closeCodes.policy, closeReason: "invalid role" });
-  if (peer.origin !== undefined && !isAllowedOrigin(peer.origin, peer.host, policy.allowedOrigins)) {
-    return refused(refuseConnect("CONTROL_UI_ORIGIN_NOT_ALLOWED"));
+  if (protocol === undefined) {
+    trace.push(refused("protocol", `the client speaks ${params.minProtocol} to ${params.maxProtocol}`));
+    return refusal(protocolMismatch(params));
   }
+  trace.push(accepted("protocol", String(protocol)));
+  const role = params.role ?? "operator";
+  if (!isRole(role)) {
+    trace.push(refused("role", `there is no role ${JSON.stringify(role.slice(0, 64))}`));
+    return refusal({ error: invalidRole, closeCode: closeCodes.policy, closeReason: "invalid role" });
+  }
+  trace.push(accepted("role", role), originStep(house, peer));
+  if (trace.at(-1)?.outcome === "refused") return refusal(refuseConnect("CONTROL_UI_ORIGIN_NOT_ALLOWED"));
   const proof = checkProof(house, arrival, role);
-  if (proof !== undefined && !proof.ok) return refused(refuseProof(proof));
+  trace.push(proofStep(proof));
+  if (proof !== undefined && !proof.ok) return refusal(refuseProof(proof));
 
   await house.tables.refresh();
   const device = proof === undefined ? undefined : house.tables.devices.get(proof.deviceId);
-  const auth = decideAuth(policy.auth, { ...presented(arrival, role), hasDevice: proof !== undefined }, device);
+  const { known: scopes, unknown: unknownScopes } = sortScopes(params.scopes ?? []);
+  const auth = decideAuth(policy.auth, { ...presented(arrival, role, scopes), hasDevice: proof !== undefined }, device);
+  trace.push(...auth.trace);
   if (!auth.ok) {
+    trace.push(refused("authentication", auth.reason));
     const mayRetry =
       auth.code === "AUTH_TOKEN_MISMATCH" && proof !== undefined && params.auth?.deviceToken === undefined;
-    return { ok: false, refusal: refuseAuth(auth.code, auth.reason, mayRetry), auth };
+    return refusal(refuseAuth(auth.code, auth.reason, mayRetry));
   }
-  return enrol(house, arrival, { role, protocol, auth, publicKey: proof?.publicKey, device });
+  const known = { role, scopes, unknownScopes, protocol, auth, publicKey: proof?.publicKey, device };
+  return enrol(house, arrival, known, trace);
+}
+
+function originStep({ policy }: Gatehouse, { origin, host }: Peer): TraceStep {
+  if (origin === undefined) return passed("origin", "no Origin header");
+  return isAllowedOrigin(origin, host, policy.allowedOrigins)
+    ? accepted("origin", "allowed")
+    : refused("origin", "not the gateway's own, and not in gateway.controlUi.allowedOrigins");
+}
+
+function proofStep(proof: ProofOutcome | undefined): TraceStep {
+  if (proof === undefined) return passed("device-proof", "the connect carries no device");
+  return proof.ok ? accepted("device-proof", "the signature holds") : refused("device-proof", proof.reason);
 }
 
 interface Authenticated {
   readonly role: Role;
+  /** The scopes asked for, as far as they exist here. */
+  readonly scopes: readonly string[];
+  readonly unknownScopes: readonly string[];
   readonly protocol: number;
   readonly auth: AuthDecision & { readonly ok: true };
   readonly publicKey: string | undefined;
@@ -89,55 +125,86 @@ interface Authenticated {
 }
 
 /** The second gate: an approved key, or a request for one. */
-async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated): Promise<Admission> {
+async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated, trace: TraceStep[]): Promise<Admission> {
   const { params, peer, connId } = arrival;
-  const { role, auth, publicKey } = known;
-  const decision = await decideEnrolment(house, arrival, known);
+  const { role, publicKey } = known;
+  const decision = await decideEnrolment(house, arrival, known, trace);
+  trace.push(enrolmentStep(decision));
   const by: Decider = { connId, deviceId: params.device?.id, address: peer.address };
   switch (decision.ok) {
     case "refuse":
-      return { ok: false, refusal: refuseConnect(decision.code, decision.message), auth };
+      return refusal(refuseConnect(decision.code, decision.message));
     case "pend":
-      return { ok: false, refusal: await pend(house, arrival, known, decision.reason), auth };
+      return refusal(await pend(house, arrival, known, decision.reason));
     case "enrol": {
-      const ask = askOf(arrival, role, publicKey ?? "", decision.reason, known.device);
+      const ask = askOf(arrival, known, publicKey ?? "", decision.reason);
       const device = await house.devices.enrol(ask, decision.via, by);
-      return {
-        ok: true,
-        facts: factsOf(house, arrival, { ...known, device }, params.scopes ?? []),
-        device,
-        removedScopes: undefined,
-        auth,
-      };
+      const facts = factsOf(house, arrival, { ...known, device }, known.scopes);
+      return { ok: true, facts, device, removedScopes: removedScopes(known) };
     }
     case "admit": {
-      const removedScopes =
-        decision.removed === undefined ? undefined : { scopes: decision.removed, why: decision.why ?? "" };
       // The gateway's own callers get in without the role; no token is issued for one that nobody approved.
       const device = known.device?.roles.includes(role) === true ? known.device : undefined;
       const facts = factsOf(house, arrival, { ...known, device }, decision.scopes);
-      return { ok: true, facts, device, removedScopes, auth };
+      return { ok: true, facts, device, removedScopes: removedScopes(known, decision.removed, decision.why) };
     }
   }
 }
 
+function enrolmentStep(decision: PairingDecision): TraceStep {
+  switch (decision.ok) {
+    case "admit":
+      return accepted("enrolment", decision.why ?? "approved");
+    case "enrol":
+      return accepted("enrolment", `${decision.reason}, enrolled via ${decision.via}`);
+    case "pend":
+      return refused("enrolment", `${decision.reason}, a person has to approve`);
+    case "refuse":
+      return refused("enrolment", decision.message);
+  }
+}
+
+/** Everything that was asked for and is not granted, with every reason for it. */
+function removedScopes(
+  { unknownScopes }: Authenticated,
+  removed: readonly string[] = [],
+  why = "",
+): RemovedScopes | undefined {
+  const reasons = [
+    ...(removed.length === 0 ? [] : [why]),
+    ...(unknownScopes.length === 0 ? [] : [`this gateway knows no ${unknownScopes.slice(0, 8).join(", ")}`]),
+  ];
+  if (reasons.length === 0) return undefined;
+  return { scopes: [...removed, ...unknownScopes], why: reasons.join("; ") };
+}
+
 /** Whether the peer is proven local costs a look at the whole process table: it is asked only where the answer decides. */
-async function decideEnrolment(house: Gatehouse, arrival: Arrival, known: Authenticated): Promise<PairingDecision> {
+async function decideEnrolment(
+  house: Gatehouse,
+  arrival: Arrival,
+  known: Authenticated,
+  trace: TraceStep[],
+): Promise<PairingDecision> {
   const { pairing } = house.policy;
   const decide = (isProvenLocal: boolean) =>
     decidePairing(pairing, { ...applicantOf(arrival, known), isProvenLocal }, known.device);
   const decision = decide(false);
-  if (decision.ok === "enrol" || !arrival.peer.isDirect || decide(true).ok !== "enrol") return decision;
-  return decide((await proveLocal(arrival.peer, house.ownPort())).isProven);
+  if (decision.ok === "enrol" || decide(true).ok !== "enrol") return decision;
+  const { peer } = arrival;
+  const proof = await proveLocal(peer, house.ownPort());
+  const doubt = proof.isProven || proof.reason === "not-direct" ? peer.notDirectBecause : proof.reason;
+  trace.push(proof.isProven ? accepted("local-peer", "proven") : passed("local-peer", doubt ?? "not-direct"));
+  return decide(proof.isProven);
 }
 
 async function pend(
   house: Gatehouse,
   arrival: Arrival,
-  { role, publicKey, device }: Authenticated,
+  known: Authenticated,
   reason: PairingReason,
 ): Promise<ConnectRefusal> {
-  const ask = askOf(arrival, role, publicKey ?? "", reason, device);
+  const { role, publicKey, device } = known;
+  const ask = askOf(arrival, known, publicKey ?? "", reason);
   const request = await house.devices.request(ask);
   if (request === undefined) return refuseForNow;
   const { resolution } = request;
@@ -197,7 +264,7 @@ function protocolMismatch({ minProtocol, maxProtocol }: ConnectParams): ConnectR
   });
 }
 
-function presented({ params, header, peer }: Arrival, role: Role) {
+function presented({ params, header, peer }: Arrival, role: Role, scopes: readonly string[]) {
   const { token, password, deviceToken } = params.auth ?? {};
   return {
     header,
@@ -205,7 +272,7 @@ function presented({ params, header, peer }: Arrival, role: Role) {
     password,
     deviceToken,
     role,
-    scopes: params.scopes ?? [],
+    scopes,
     clientId: params.client.id,
     clientMode: params.client.mode,
     isDirect: peer.isDirect,
@@ -214,11 +281,11 @@ function presented({ params, header, peer }: Arrival, role: Role) {
 
 function applicantOf(
   { params, peer }: Arrival,
-  { role, auth, publicKey }: Authenticated,
+  { role, scopes, auth, publicKey }: Authenticated,
 ): Omit<Applicant, "isProvenLocal"> {
   return {
     role,
-    scopes: params.scopes ?? [],
+    scopes,
     clientId: params.client.id,
     clientMode: params.client.mode,
     platform: params.client.platform,
@@ -231,10 +298,9 @@ function applicantOf(
 
 function askOf(
   { params, peer }: Arrival,
-  role: Role,
+  { role, scopes, device }: Authenticated,
   publicKey: string,
   reason: PairingReason,
-  device: DeviceRecord | undefined,
 ): DeviceAsk {
   const { client } = params;
   return {
@@ -247,7 +313,7 @@ function askOf(
     clientMode: client.mode,
     remoteIp: peer.address,
     role,
-    scopes: params.scopes ?? [],
+    scopes,
     reason,
     isRepair: device !== undefined,
   };
@@ -287,6 +353,6 @@ function factsOf(
   };
 }
 
-function refused(refusal: ConnectRefusal): Admission {
-  return { ok: false, refusal: { ...refusal, closeReason: closeReason(refusal.closeReason) } };
+function refusal(why: ConnectRefusal): Admission {
+  return { ok: false, refusal: { ...why, closeReason: closeReason(why.closeReason) } };
 }

@@ -5,15 +5,25 @@ import type { Duplex } from "node:stream";
 export interface HttpFacts {
   readonly isReady: () => boolean;
   readonly uptimeMs: () => number;
+  /** Told of every request that is turned away. */
+  readonly refused: (request: IncomingMessage, status: number, reason: string) => void;
 }
 
 /** Answers a request that is no upgrade. No route here asks for a credential or tells anything that needs one. */
-export function answerHttp({ isReady, uptimeMs }: HttpFacts, request: IncomingMessage, response: ServerResponse): void {
+export function answerHttp(
+  { isReady, uptimeMs, refused }: HttpFacts,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
   const path = (request.url ?? "/").split("?")[0];
   const isHealth = path === "/health" || path === "/healthz";
   const isReadiness = path === "/ready" || path === "/readyz";
-  if (!isHealth && !isReadiness) return sendText(response, 404, "Not Found");
+  if (!isHealth && !isReadiness) {
+    refused(request, 404, "unknown_path");
+    return sendText(response, 404, "Not Found");
+  }
   if (request.method !== "GET" && request.method !== "HEAD") {
+    refused(request, 405, "method_not_allowed");
     response.setHeader("Allow", "GET, HEAD");
     return sendText(response, 405, "Method Not Allowed");
   }

@@ -2,7 +2,7 @@
 import { createServer as createHttpServer, type IncomingMessage, type Server } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { OpenClawError, systemCode } from "../errors.ts";
 import { createIdentity, type DeviceIdentity } from "../identity/device-identity.ts";
@@ -18,18 +18,19 @@ import { Dispatcher } from "./dispatch.ts";
 import type { Decider } from "./change-parts.ts";
 import { DeviceTokens } from "./device-tokens.ts";
 import { Devices } from "./devices.ts";
-import { answerHttp } from "./http.ts";
+import { answerHttp, type HttpFacts } from "./http.ts";
 import { Invokes } from "./invokes.ts";
 import { createMethods } from "./methods/index.ts";
 import { type GatewayOptions, type GatewayPolicy, policyOf } from "./options.ts";
-import { type Peer, readPeer } from "./peer.ts";
+import { type HttpRequest, type Peer, readPeer } from "./peer.ts";
 import { LastSeen } from "./last-seen.ts";
 import { Sessions } from "./sessions.ts";
 import { Surfaces } from "./surfaces.ts";
 import { deviceSummary, pendingSummary, surfaceSummary } from "./summaries.ts";
 import { portHolder } from "./system-sockets.ts";
 import { Tables } from "./tables.ts";
-import { decideUpgrade } from "./upgrade.ts";
+import { refused } from "./trace.ts";
+import { decideUpgrade, reportHttp } from "./upgrade.ts";
 
 /** A running gateway. `await using` it, or call `close`. */
 export interface Gateway extends AsyncDisposable {
@@ -141,16 +142,21 @@ class RunningGateway implements Gateway {
       onSeen: (session, reason) => this.#lastSeen.note(session, reason),
       gone: (connection) => void this.#connections.delete(connection),
     };
-    const facts = { isReady: () => this.#closing === undefined, uptimeMs: () => runtime.now() - startedAtMs };
+    const facts: HttpFacts = {
+      isReady: () => this.#closing === undefined,
+      uptimeMs: () => runtime.now() - startedAtMs,
+      refused: (request, status, reason) => this.#refusedHttp(request, status, reason),
+    };
     this.#server =
       options.tls === undefined
         ? createHttpServer((request, response) => answerHttp(facts, request, response))
         : createHttpsServer(options.tls, (request, response) => answerHttp(facts, request, response));
     this.#server.on("upgrade", (request, socket, head) => this.#upgrade(request, socket, head));
-    this.#server.on(
-      "clientError",
-      (_error, socket) => void (socket.writable && socket.end("HTTP/1.1 400 Bad Request\r\n\r\n")),
-    );
+    this.#server.on("clientError", (error, socket) => {
+      if (!socket.writable) return;
+      if (socket instanceof Socket) this.#refusedHttp({ socket, headers: {} }, 400, systemCode(error) ?? "malformed");
+      socket.end("HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
   }
 
   get port(): number {
@@ -243,7 +249,9 @@ class RunningGateway implements Gateway {
       socket,
     );
     if (!decision.ok) return;
+    let isAccepted = false;
     this.#acceptor.accept(request, socket, head, (open) => {
+      isAccepted = true;
       const isKnown = this.#countUnauthenticated(peer);
       const stopCounting = limitBytes(socket, maxBytesBeforeHello + frameOverheadBytes, () =>
         connection.abandon(closeCodes.tooBig, "", "too many bytes before hello-ok"),
@@ -255,6 +263,14 @@ class RunningGateway implements Gateway {
       const connection: Connection = new Connection(this.#house, peer, decision.header, open, done);
       this.#connections.add(connection);
     });
+    if (!isAccepted) this.#refusedHttp(request, 400, "not_a_websocket_upgrade");
+  }
+
+  /** The line and the decision of a request that was answered over HTTP and turned away. The query stays out: people put secrets there. */
+  #refusedHttp(request: HttpRequest, status: number, reason: string): void {
+    const path = request.url?.split("?")[0]?.slice(0, 100);
+    const peer = readPeer(request, this.#port);
+    reportHttp(this.#house, peer, status, reason, [refused("http", reason)], { method: request.method, path });
   }
 
   /** Counts a socket that has not said who it is; the returned function counts it out, once. */

@@ -1,12 +1,13 @@
 /** What a gateway can be told, and what it does when it is told nothing. */
 import type { DeviceIdentity } from "../identity/device-identity.ts";
-import type { AuthMode, AuthPolicy, AuthStep } from "../pairing/decide-auth.ts";
+import type { AuthMode, AuthPolicy } from "../pairing/decide-auth.ts";
 import type { PairingPolicy } from "../pairing/decide-pairing.ts";
 import type { CommandPolicy } from "../pairing/command-policy.ts";
 import { defaultInvokeTimeoutMs, handshakeDeadlineMs, pingIntervalMs, tickIntervalMs } from "../protocol/limits.ts";
 import type { Runtime } from "../runtime.ts";
 import { Secret } from "../secret.ts";
 import type { RecordStore } from "../store/record-store.ts";
+import type { TraceStep } from "./trace.ts";
 
 export interface GatewayOptions {
   /** Address to listen on; 127.0.0.1 unless told otherwise. */
@@ -68,14 +69,15 @@ const defaultLimits: GatewayLimits = {
 export interface ConnectionDecision {
   readonly connId: string;
   readonly outcome: "admitted" | "refused";
-  /** `details.code` of a refusal. */
+  /** `details.code` of a refused connect, `error.code` where it has none, `HTTP <status>` of what was refused before. */
   readonly code?: string;
   readonly reason?: string;
   readonly authenticatedBy?: string;
   readonly role?: string;
   readonly scopes?: readonly string[];
   readonly deviceId?: string;
-  readonly trace: readonly AuthStep[];
+  /** Every gate on the way; of a refusal, the last one is where it ended. */
+  readonly trace: readonly TraceStep[];
 }
 
 /** The rules of one gateway, with every default filled in. */

@@ -31,8 +31,12 @@ function isLoopbackAddress(address: string): boolean {
 const forwardingHeader = /^(?:forwarded|via|x-real-ip|x-forwarded-.+|tailscale-.+|cf-connecting-ip)$/u;
 const localHosts = new Set(["localhost", "127.0.0.1", "[::1]"]);
 
+/** What is read of a request; one that is no HTTP has no more than its socket. */
+export type HttpRequest = Pick<IncomingMessage, "socket" | "headers"> &
+  Partial<Pick<IncomingMessage, "method" | "url">>;
+
 /** Reads the facts of an upgrade request on a gateway that listens on `ownPort`. */
-export function readPeer(request: IncomingMessage, ownPort: number): Peer {
+export function readPeer(request: HttpRequest, ownPort: number): Peer {
   const address = (request.socket.remoteAddress ?? "").replace(/^::ffff:(?=\d+\.)/u, "");
   const { host, origin } = request.headers;
   const forwarded = Object.keys(request.headers)

@@ -48,8 +48,8 @@ export class Surfaces {
         .all()
         .find((other) => other.nodeId === ask.nodeId && other.resolution === undefined);
       const isSame = open !== undefined && coversSurface(open, ask);
-      const request = isSame
-        ? { ...open, ts: change.nowMs }
+      const request: SurfaceRequestRecord = isSame
+        ? { ...renewed(open, ask), ts: change.nowMs }
         : { ...ask, requestId: randomUuid(this.#runtime), ts: change.nowMs };
       if (open !== undefined && !isSame) {
         const resolution = { decision: "superseded", atMs: change.nowMs, note: request.requestId } as const;
@@ -136,4 +136,14 @@ export class Surfaces {
     const more = decision === "approved" ? { commands: request.commands } : optional("reason", reason);
     this.#sessions.node(nodeId)?.event("node.pair.resolved", { ...payload, ...more });
   }
+}
+
+/** The open request as the node describes itself now; what it asks for is what it asked for at first, which covers this. */
+function renewed(
+  open: SurfaceRequestRecord,
+  ask: Omit<SurfaceRequestRecord, "requestId" | "ts">,
+): SurfaceRequestRecord {
+  const { caps, commands, permissions, requestId, ts } = open;
+  const { permissions: _permissions, ...described } = ask;
+  return { ...described, caps, commands, ...optional("permissions", permissions), requestId, ts };
 }

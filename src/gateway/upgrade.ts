@@ -3,17 +3,16 @@ import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { isSharedSecret } from "../pairing/decide-auth.ts";
 import { hashSecret } from "../secret.ts";
-import { randomUuid, type Runtime } from "../runtime.ts";
+import { randomUuid } from "../runtime.ts";
 import { refuseUpgrade, refuseUpgradeWithText } from "./http.ts";
-import type { ConnectionDecision, GatewayPolicy } from "./options.ts";
+import type { GatewayPolicy } from "./options.ts";
 import type { Peer } from "./peer.ts";
 import type { Tables } from "./tables.ts";
+import { type DecisionListeners, passed, type RefusalFacts, refused, reportRefusal, type TraceStep } from "./trace.ts";
 
-export interface UpgradeHouse {
+export interface UpgradeHouse extends DecisionListeners {
   readonly policy: GatewayPolicy;
   readonly tables: Tables;
-  readonly runtime: Runtime;
-  readonly onDecision: (decision: ConnectionDecision) => void;
   readonly isStopping: () => boolean;
   /** Sockets of this address that have not said who they are. */
   readonly unauthenticated: (address: string) => number;
@@ -31,7 +30,8 @@ export function decideUpgrade(
   const { policy } = house;
   if (house.isStopping() || house.unauthenticated(peer.address) >= policy.limits.maxUnauthenticatedPerAddress) {
     refuseUpgradeWithText(socket, 503, house.isStopping() ? "Shutting down" : "Too many unauthenticated sockets");
-    report(house, peer, 503, house.isStopping() ? "stopping" : "too_many_unauthenticated");
+    const reason = house.isStopping() ? "stopping" : "too_many_unauthenticated";
+    reportHttp(house, peer, 503, reason, [refused("capacity", reason)]);
     return { ok: false };
   }
   const bearer = readBearer(request.headers.authorization);
@@ -65,24 +65,22 @@ const explanations: Record<UpgradeRefusal, { readonly message: string; readonly 
 function unauthorized(house: UpgradeHouse, peer: Peer, socket: Duplex, reason: UpgradeRefusal): UpgradeDecision {
   const error = { type: "unauthorized", code: reason, ...explanations[reason] };
   refuseUpgrade(socket, 401, error, { "WWW-Authenticate": "Bearer" });
-  report(house, peer, 401, reason);
+  reportHttp(house, peer, 401, reason, [passed("capacity", "there is room"), refused("upgrade", reason)]);
   return { ok: false };
 }
 
-function report({ runtime, onDecision }: UpgradeHouse, peer: Peer, status: number, reason: string): void {
-  const connId = randomUuid(runtime);
-  runtime.log("warn", "auth failed", {
-    conn: connId,
-    peer: `${peer.address}:${peer.port}`,
-    remote: peer.address,
-    fwd: peer.forwarded,
-    origin: peer.origin,
-    host: peer.host,
-    ua: peer.userAgent,
-    code: `HTTP ${status}`,
-    reason,
-  });
-  onDecision({ connId, outcome: "refused", code: `HTTP ${status}`, reason, trace: [] });
+/** The line and the decision of what was answered over HTTP. */
+export function reportHttp(
+  listeners: DecisionListeners,
+  peer: Peer,
+  status: number,
+  reason: string,
+  trace: readonly TraceStep[],
+  fields: RefusalFacts["fields"] = {},
+): void {
+  const connId = randomUuid(listeners.runtime);
+  const message = status === 401 ? "auth failed" : "request refused";
+  reportRefusal(listeners, message, { connId, peer, code: `HTTP ${status}`, reason, trace, fields });
 }
 
 /** RFC 6750 § 2.1: the scheme's case does not count; undefined for anything that is no bearer. */

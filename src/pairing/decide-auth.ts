@@ -60,6 +60,7 @@ type Verdict = Pick<AuthStep, "outcome" | "reason">;
 const accepted: Verdict = { outcome: "accepted", reason: "matches" };
 const passed = (reason: string): Verdict => ({ outcome: "passed", reason });
 const wrong = (reason: string): Verdict => ({ outcome: "wrong", reason });
+const narrower = passed("holds fewer scopes than were asked for");
 
 /**
  * The one place that says which proof counts. Total: every policy answers every request, with the whole trace.
@@ -67,14 +68,17 @@ const wrong = (reason: string): Verdict => ({ outcome: "wrong", reason });
  */
 export function decideAuth(policy: AuthPolicy, presented: Presented, device: DeviceRecord | undefined): AuthDecision {
   const given = credentialsOf(presented);
-  const judged: [AuthMethod, Verdict][] = [
-    ["device-token", judgeDeviceToken(presented, given, device)],
+  const others: [AuthMethod, Verdict][] = [
     ["token", judgeShared(policy, "token", given)],
     ["password", judgeShared(policy, "password", given)],
     ["internal", judgeInternal(policy, presented, given)],
     ["none", judgeNone(policy, given)],
   ];
-  const trace = judged.map(([method, verdict]) => ({ method, ...verdict }));
+  const deviceToken = judgeDeviceToken(presented, given, device);
+  // It says who asks, which is enough to ask a person; but a secret that is right as well may be worth more than that.
+  const mustDo = deviceToken === narrower && !others.some(([, { outcome }]) => outcome === "accepted");
+  const first: [AuthMethod, Verdict] = ["device-token", mustDo ? { ...narrower, outcome: "accepted" } : deviceToken];
+  const trace = [first, ...others].map(([method, verdict]) => ({ method, ...verdict }));
   const winner = trace.find(({ outcome }) => outcome === "accepted");
   if (winner !== undefined) {
     return disagrees(policy, presented, device)
@@ -108,8 +112,10 @@ function judgeDeviceToken(presented: Presented, given: readonly string[], device
   const isPresented = given.some((value) => matchesHash(value, record.hash));
   if (!isPresented) return unmatchedDeviceToken(presented, "device_token_mismatch");
   if (record.revokedAtMs !== undefined) return wrong("device_token_revoked");
-  if (presented.role === "operator" && !holdsScopes(record.scopes, presented.scopes)) return wrong("scope_mismatch");
-  return accepted;
+  if (presented.role !== "operator" || holdsScopes(record.scopes, presented.scopes)) return accepted;
+  // More than was approved is an upgrade, for a person to decide (auth.md § 8). A token that was made to hold less than its device is
+  // approved for keeps to that: the approval must not give back what the rotation took.
+  return holdsScopes(device.scopes, presented.scopes) ? wrong("scope_mismatch") : narrower;
 }
 
 /** A token in `auth.token` may be meant as a shared one; only `auth.deviceToken` says that it is a device token. */

@@ -13,7 +13,8 @@ export type AskOutcome =
 
 /**
  * The request that stands after `ask`: the open one renewed when the same key asks the same or less in the same role,
- * otherwise a new one under `newId`, which unites nothing and takes the old one's place.
+ * otherwise a new one under `newId`, which unites nothing and takes the old one's place. A renewed one keeps its id and its scopes, and
+ * says of the device what the device says now.
  */
 export function askForDevice(
   open: DeviceRequestRecord | undefined,
@@ -29,7 +30,10 @@ export function askForDevice(
     open.platform === ask.platform &&
     open.deviceFamily === ask.deviceFamily &&
     holdsScopes(open.scopes, ask.scopes);
-  if (asksNoMore) return { kind: "renewed", request: { ...open, ts: nowMs } };
+  if (asksNoMore) {
+    const { requestId, scopes, createdAtMs } = open;
+    return { kind: "renewed", request: { ...ask, requestId, scopes, createdAtMs, ts: nowMs } };
+  }
   const request: DeviceRequestRecord = { ...ask, requestId: newId, createdAtMs: nowMs, ts: nowMs };
   if (open === undefined) return { kind: "created", request };
   const resolution = { decision: "superseded", atMs: nowMs, note: newId } as const;

@@ -1,5 +1,5 @@
 /** Who may grant what: the rights a decision about somebody else's rights takes (protocol.md § 6.1, § 7.1). */
-import { holdsScopes } from "../protocol/vocabulary.ts";
+import { holdsScopes, operatorScopes } from "../protocol/vocabulary.ts";
 
 /** Commands that run programs or change what may run: approving them takes admin. */
 const powerful = new Set([
@@ -12,6 +12,19 @@ const powerful = new Set([
   "system.execApprovals.get",
   "system.execApprovals.set",
 ]);
+
+/**
+ * Scopes that were asked for: those that exist here, and those that do not. A newer client may name some that we do not know; it is
+ * let in without them and told so, because a name that nobody knows cannot be reviewed, and nobody may hold what nobody approved.
+ */
+export function sortScopes(asked: readonly string[]): {
+  readonly known: readonly string[];
+  readonly unknown: readonly string[];
+} {
+  const isKnown = (scope: string) => operatorScopes.some((known) => known === scope);
+  if (asked.every(isKnown)) return { known: asked, unknown: [] };
+  return { known: asked.filter(isKnown), unknown: asked.filter((scope) => !isKnown(scope)) };
+}
 
 /** The scopes it takes to approve this command list for a node. */
 export function surfaceApprovalScopes(commands: readonly string[]): readonly string[] {

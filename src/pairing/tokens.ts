@@ -42,6 +42,16 @@ export interface IssueOptions {
 }
 
 /**
+ * The device with its live token for `role` holding `scopes` from now on, or undefined when it has none. The token stays the same: a
+ * device that has no other credential must not be locked out by the approval that it asked for.
+ */
+export function widenToken(device: DeviceRecord, role: string, scopes: readonly string[]): DeviceRecord | undefined {
+  const token = Object.hasOwn(device.tokens, role) ? device.tokens[role] : undefined;
+  if (token === undefined || token.revokedAtMs !== undefined) return undefined;
+  return { ...device, tokens: { ...device.tokens, [role]: { ...token, scopes } } };
+}
+
+/**
  * The device without the use of its token for `role`, and without that role: it has to be approved again. Its operator scopes
  * go with the role operator, so that a later approval of less does not bring the old ones back.
  */

@@ -4,6 +4,7 @@ import type { Runtime } from "../runtime.ts";
 import { Secret } from "../secret.ts";
 import { readTextFile, writeTextFile } from "../store/atomic-file.ts";
 import { withLock } from "../store/lock.ts";
+import { keepPrivate } from "../store/private-mode.ts";
 
 /** 32 random bytes are 43 characters of base64url: the length of every token here. */
 const secretBytes = 32;
@@ -30,6 +31,7 @@ export async function openGatewayToken(
   return withLock(
     `${path}.lock`,
     async () => {
+      await keepPrivate(path, runtime);
       const known = await readGatewayToken(path);
       if (known !== undefined) return { token: known, isNew: false };
       return { token: await writeNewSecret(path, runtime), isNew: true };
@@ -48,6 +50,7 @@ export async function openTokenKey(path: string, runtime: Runtime): Promise<Uint
   return withLock(
     `${path}.lock`,
     async () => {
+      await keepPrivate(path, runtime);
       const text = (await readTextFile(path))?.trim();
       if (text === undefined) return Buffer.from((await writeNewSecret(path, runtime)).reveal(), "base64url");
       if (secretForm.test(text)) return Buffer.from(text, "base64url");

@@ -5,6 +5,7 @@ import { createIdentity, type DeviceIdentity, formatIdentity, parseIdentity } fr
 import type { Runtime } from "../runtime.ts";
 import { readTextFile, writeTextFile } from "../store/atomic-file.ts";
 import { withLock } from "../store/lock.ts";
+import { keepPrivate } from "../store/private-mode.ts";
 
 /** The identity in the file, or undefined when there is no file. Anything else that is not an identity is `state-unreadable`. */
 export async function readIdentity(path: string): Promise<DeviceIdentity | undefined> {
@@ -12,8 +13,12 @@ export async function readIdentity(path: string): Promise<DeviceIdentity | undef
   return text === undefined ? undefined : parseIdentity(text, path);
 }
 
-/** The identity in the file, made first when there is none. Two processes that start together get the same one. */
+/**
+ * The identity in the file, made first when there is none. Two processes that start together get the same one. A file that others can
+ * read is closed to them, with a line in the log.
+ */
 export async function openIdentity(path: string, runtime: Runtime): Promise<DeviceIdentity> {
+  await keepPrivate(path, runtime);
   const known = await readIdentity(path);
   if (known !== undefined) return known;
   return withLock(`${path}.lock`, async () => (await readIdentity(path)) ?? (await create(path, runtime)), { runtime });

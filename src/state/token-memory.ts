@@ -5,6 +5,7 @@ import type { Runtime } from "../runtime.ts";
 import { Secret } from "../secret.ts";
 import { readTextFile, writeTextFile } from "../store/atomic-file.ts";
 import { withLock } from "../store/lock.ts";
+import { keepPrivate } from "../store/private-mode.ts";
 
 interface TokenKey {
   readonly gateway: string;
@@ -77,6 +78,7 @@ export class TokenFile {
   }
 
   async #read(): Promise<readonly TokenRow[]> {
+    await keepPrivate(this.#path, this.#runtime);
     const text = await readTextFile(this.#path);
     if (text === undefined) return [];
     const read = v.safeParse(v.pipe(v.string(), v.parseJson(), tokenFile), text);

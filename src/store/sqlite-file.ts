@@ -13,6 +13,7 @@ import { pathToFileURL } from "node:url";
 import { isFailure, systemCode } from "../errors.ts";
 import type { Runtime } from "../runtime.ts";
 import { makePrivateDirectory, syncDirectory } from "./private-directory.ts";
+import { keepPrivate } from "./private-mode.ts";
 import { retryWhileBusy } from "./retry-busy.ts";
 import { creationFailure, databaseFailure } from "./sqlite-failure.ts";
 import { readFailure, unreadable, unwritable, writeFailure } from "./state-failure.ts";
@@ -68,6 +69,7 @@ export async function openDatabase(
   if (!(await exists(path))) await create(path, steps);
   try {
     checkOwner(path, steps);
+    await keepPrivate(path, runtime);
     await restrict(path);
     const database = await retryWhileBusy(() => connect(path, steps), { timeoutMs, runtime });
     await restrict(path);

@@ -507,3 +507,99 @@ test("without the old key the old token still counts, and the next connect with 
   expect(renewed).not.toBe(deviceToken);
   expect((await world.connect({ device, auth: { deviceToken: renewed } })).response.ok).toBe(true);
 });
+
+test("a device with nothing but its token asks for more scopes: a request, and once approved the same token holds them", async () => {
+  await using world = await startGateway();
+  const device = makeDevice();
+  const deviceToken = await world.pair(asOperator(device, ["operator.read"]));
+  const own = { auth: { deviceToken } };
+  const wider = asOperator(device, ["operator.read", "operator.pairing"], own);
+  const error = await refusal(world, wider);
+  expect(error).toMatchObject({
+    code: "NOT_PAIRED",
+    details: {
+      code: "PAIRING_REQUIRED",
+      reason: "scope-upgrade",
+      requestedScopes: ["operator.read", "operator.pairing"],
+      approvedScopes: ["operator.read"],
+    },
+  });
+  const meanwhile = await world.admitted(asOperator(device, ["operator.read"], own));
+  await world.gateway.approve(textAt(error.details, "requestId"));
+  const { response } = await world.connect(wider);
+  expect(response).toMatchObject({ ok: true, payload: { auth: { scopes: wider.scopes, deviceToken } } });
+  expect(meanwhile.socket.readyState).toBe(meanwhile.socket.OPEN);
+});
+
+test("a device that comes with its token and the shared one is judged by the one that is worth more", async () => {
+  await using world = await startGateway({ pairing: { autoApproveOperators: "loopback" } });
+  const device = makeDevice();
+  const first = await world.admitted(asOperator(device, ["operator.read"]));
+  const hello = first.messages.items.find(({ type }) => type === "res");
+  const deviceToken = textAt(hello?.payload, "auth", "deviceToken");
+  const both = { auth: { token: sharedToken, deviceToken } };
+  const { response } = await world.connect(asOperator(device, ["operator.read", "operator.pairing"], both));
+  expect(response).toMatchObject({ ok: true, payload: { auth: { method: "token" } } });
+});
+
+test("a device whose platform changed keeps its token over the approval", async () => {
+  await using world = await startGateway();
+  const { device, deviceToken } = await world.node();
+  const moved = { device, auth: { deviceToken }, platform: "macos", deviceFamily: "Mac" };
+  await world.gateway.approve(await ask(world, moved));
+  expect((await world.connect(moved)).response).toMatchObject({ ok: true, payload: { auth: { deviceToken } } });
+});
+
+test.each<[string, RawConnect]>([
+  ["the gateway's own caller", { role: "operator", clientId: "gateway-client", mode: "backend", auth }],
+  ["an approved device", asOperator(makeDevice(), [])],
+])("scopes that nobody knows are not granted to %s, which is told so", async (_who, options) => {
+  await using world = await startGateway({ pairing: { autoApproveOperators: "loopback" } });
+  const { client, response } = await world.connect({ ...options, scopes: ["operator.bogus", "operator.read"] });
+  expect(response.payload).toMatchObject({
+    auth: {
+      scopes: ["operator.read"],
+      removedScopes: ["operator.bogus"],
+      removedScopesReason: "this gateway knows no operator.bogus",
+    },
+  });
+  expect(world.decisions.items).toMatchObject([{ outcome: "admitted", scopes: ["operator.read"] }]);
+  expect(await client.call("node.list")).toMatchObject({ nodes: [] });
+  const line = world.runtime.lines.items.find(({ message }) => message === "connected");
+  expect(line?.fields).toMatchObject({ removed: "operator.bogus" });
+});
+
+test("a person is asked only for scopes that exist, and the device gets in with them", async () => {
+  await using world = await startGateway();
+  const asked = asOperator(makeDevice(), ["operator.read", "operator.bogus"]);
+  const requestId = await ask(world, asked);
+  expect(world.gateway.pending().devices).toMatchObject([{ requestId, scopes: ["operator.read"] }]);
+  await world.gateway.approve(requestId);
+  expect(world.gateway.devices()).toMatchObject([
+    { scopes: ["operator.read"], tokens: [{ scopes: ["operator.read"] }] },
+  ]);
+  const { response } = await world.connect(asked);
+  expect(response.payload).toMatchObject({ auth: { scopes: ["operator.read"], removedScopes: ["operator.bogus"] } });
+});
+
+test("a request shows what its device says of itself now, and keeps its id", async () => {
+  await using world = await startGateway();
+  const device = makeDevice();
+  const requestId = await ask(world, { device, auth, displayName: "kitchen" });
+  expect(await ask(world, { device, auth, displayName: "cellar" })).toBe(requestId);
+  expect(world.gateway.pending().devices).toMatchObject([{ requestId, displayName: "cellar" }]);
+  expect(await ask(world, { device, auth })).toBe(requestId);
+  expect(world.gateway.pending().devices[0]).not.toHaveProperty("displayName");
+});
+
+test("so does a request for a command list, which does not shrink by it", async () => {
+  await using world = await startGateway();
+  const device = makeDevice();
+  const commands = ["system.run", "system.which"];
+  await world.pair({ device, commands, displayName: "kitchen" });
+  const [first] = world.gateway.pending().surfaces;
+  await world.admitted({ device, auth, commands: ["system.which"], displayName: "cellar" });
+  expect(world.gateway.pending().surfaces).toEqual([
+    { ...first, displayName: "cellar", commands, ts: expect.any(Number) },
+  ]);
+});

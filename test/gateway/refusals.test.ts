@@ -371,11 +371,14 @@ test("a device token does not serve another device", async () => {
   expect(response.error?.details).toMatchObject({ code: "AUTH_DEVICE_TOKEN_MISMATCH" });
 });
 
-test("a device token does not give more scopes than it holds", async () => {
+test("a device token that was made narrower does not give what its device is approved for", async () => {
   await using world = await startGateway();
-  const asked = { device, role: "operator", clientId: "openclaw-tui", mode: "ui", scopes: ["operator.read"] };
-  const deviceToken = await world.pair(asked);
-  const { client, response } = await world.connect({ ...asked, scopes: everyScope, auth: { deviceToken } });
+  const asked = { device, role: "operator", clientId: "openclaw-tui", mode: "ui", scopes: everyScope };
+  const owner = await world.admitted({ ...asked, auth: { deviceToken: await world.pair(asked) } });
+  const scopes = ["operator.read"];
+  const rotated = await owner.call("device.token.rotate", { deviceId: device.id, role: "operator", scopes });
+  const deviceToken = textAt(rotated, "token");
+  const { client, response } = await world.connect({ ...asked, auth: { deviceToken } });
   expect(response.error?.details).toMatchObject({ code: "AUTH_SCOPE_MISMATCH", authReason: "scope_mismatch" });
   expect((await client.closed).code).toBe(1008);
 });

@@ -1,4 +1,5 @@
 /** Invokes as a node takes them: how it finds the command, reads the params, and words what went wrong. */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { OpenClawError } from "../../src/errors.ts";
 import { InvokeError, type InvokeHandler } from "../../src/node/handlers/index.ts";
@@ -123,9 +124,36 @@ test.each(["id", "invokeId"])("a cancel that names its invoke by %s aborts it, a
   const node = serve({ echo: untilAborted });
   const first = node.ask({ id: "a", params: "a" });
   void node.ask({ id: "b", params: "b" }).catch(() => {});
+  await nextTurn();
   node.server.hear({ type: "event", event: "node.invoke.cancel", payload: { [field]: "a" } });
   expect(await first).toMatchObject({ ok: false, error: { code: "CANCELLED" } });
   expect([signals.get("a")?.aborted, signals.get("b")?.aborted]).toEqual([true, false]);
+});
+
+test("a cancel that arrives together with its invoke is heard before anything is started", async () => {
+  let runs = 0;
+  const node = serve({ echo: async () => runs++ });
+  const answer = node.ask({});
+  node.server.hear({ type: "event", event: "node.invoke.cancel", payload: { id: "1" } });
+  expect(await answer).toMatchObject({ ok: false, error: { code: "CANCELLED" } });
+  expect(runs).toBe(0);
+});
+
+test.each<[sleptMs: number, timeoutMs: number | undefined, isRun: boolean]>([
+  [400, 300, true],
+  [10_000, 5_000, false],
+  [10_000, 20_000, true],
+  [40_000, undefined, false],
+  [10_000, 0, true],
+])("after a sleep of %i ms an invoke with the time %s is run: %s", async (sleptMs, timeoutMs, isRun) => {
+  let runs = 0;
+  const node = serve({ echo: async () => runs++ });
+  node.runtime.advance(sleptMs);
+  const answer = await node.ask({ timeoutMs });
+  expect(runs).toBe(isRun ? 1 : 0);
+  expect(answer).toMatchObject(isRun ? { ok: true } : { ok: false, error: { code: "TIMEOUT" } });
+  expect(node.reports.items).toMatchObject([{ id: "1", ok: isRun }]);
+  await node.server.stop();
 });
 
 test("stopping aborts everything and resolves when it is over", async () => {
@@ -140,6 +168,7 @@ test("stopping aborts everything and resolves when it is over", async () => {
     });
   const node = serve({ echo: slowToEnd });
   node.server.hear({ type: "event", event: "node.invoke.request", payload: { id: "1", nodeId: "n", command: "echo" } });
+  await nextTurn();
   let isOver = false;
   const stopped = node.server.stop().then(() => (isOver = true));
   await aborted.promise;

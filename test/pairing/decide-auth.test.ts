@@ -10,9 +10,11 @@ import {
   isSharedSecret,
   type Presented,
 } from "../../src/pairing/decide-auth.ts";
+import { decidePairing } from "../../src/pairing/decide-pairing.ts";
 import type { DeviceRecord } from "../../src/pairing/records.ts";
 import { issueToken, revokeToken } from "../../src/pairing/tokens.ts";
 import { refusals } from "../../src/protocol/refusals.ts";
+import { holdsScopes } from "../../src/protocol/vocabulary.ts";
 import { Secret } from "../../src/secret.ts";
 
 const modes: readonly (AuthMode | undefined)[] = ["token", "password", "trusted-proxy", "none", undefined];
@@ -53,6 +55,8 @@ const rotated = issueToken(device, {
   nowMs: 2,
 }).device;
 const revoked = revokeToken(device, "operator", 2);
+/** Approved for more than its token holds. */
+const narrowed: DeviceRecord = { ...device, scopes: ["operator.admin"] };
 
 /** An operator's connect from afar, with a device key and no credential. */
 const nothing: Presented = {
@@ -257,6 +261,7 @@ describe("a device token", () => {
   const wasRevoked = "AUTH_DEVICE_TOKEN_MISMATCH device_token_revoked";
   const tooWide = "AUTH_SCOPE_MISMATCH scope_mismatch";
   const wide = ["operator.read", "operator.admin"];
+  const besideWrong = { token: "no", deviceToken: operatorToken, scopes: wide };
 
   test.each<[what: string, seen: Partial<Presented>, record: DeviceRecord | undefined, want: string]>([
     ["in its own field", { deviceToken: operatorToken }, device, "in by device-token"],
@@ -276,8 +281,17 @@ describe("a device token", () => {
       device,
       "in by device-token",
     ],
-    ["for more scopes than it has", { deviceToken: operatorToken, scopes: wide }, device, tooWide],
-    ["for more scopes, in the field of the shared token", { token: operatorToken, scopes: wide }, device, tooWide],
+    // The second gate asks a person (auth.md § 8); this one only says who it is.
+    ["for more than its device may", { deviceToken: operatorToken, scopes: wide }, device, "in by device-token"],
+    [
+      "for more, in the field of the shared token",
+      { token: operatorToken, scopes: wide },
+      device,
+      "in by device-token",
+    ],
+    ["for more, beside a wrong shared token", besideWrong, device, "in by device-token"],
+    ["for what its device may and it was narrowed to", { deviceToken: operatorToken, scopes: wide }, narrowed, tooWide],
+    ["the same in the field of the shared token", { token: operatorToken, scopes: wide }, narrowed, tooWide],
     [
       "for more scopes, beside the shared token",
       { token: "the-token", deviceToken: operatorToken, scopes: wide },
@@ -428,7 +442,7 @@ describe("of any policy and any connect", () => {
     isDirect: fc.boolean(),
     hasDevice: fc.boolean(),
   });
-  const anyDevice = fc.constantFrom(undefined, device, rotated, revoked);
+  const anyDevice = fc.constantFrom(undefined, device, rotated, revoked, narrowed);
   const methods: AuthMethod[] = ["device-token", "token", "password", "internal", "none"];
 
   test("the answer names every method in order, and the first that accepted decides", () => {
@@ -463,6 +477,21 @@ describe("of any policy and any connect", () => {
         const { header: _h, token: _t, password: _p, deviceToken: _d, ...bare } = presented;
         const seen = { ...bare, ...Object.fromEntries(fields.map((field) => [field, "no"])) };
         expect(decideAuth(gateway(mode, without), seen, record).ok).toBe(false);
+      }),
+    );
+  });
+
+  test("a device token alone never brings more scopes than it holds", () => {
+    const policy = { autoApproveOperators: "loopback", trustedLocalServices: [] } as const;
+    fc.assert(
+      fc.property(anyPolicy, anyPresented, anyDevice, ({ mode, without }, anyone, record) => {
+        const presented = { ...anyone, role: "operator", hasDevice: true } as const;
+        const decision = decideAuth(gateway(mode, without), presented, record);
+        fc.pre(decision.ok && decision.by === "device-token");
+        const applicant = { ...presented, authenticatedBy: "device-token", isProvenLocal: true } as const;
+        const { ok } = decidePairing(policy, applicant, record);
+        expect(ok === "admit" && !holdsScopes(record?.tokens["operator"]?.scopes ?? [], presented.scopes)).toBe(false);
+        expect(ok).not.toBe("enrol");
       }),
     );
   });

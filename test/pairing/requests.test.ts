@@ -105,6 +105,17 @@ describe("asking", () => {
     );
   });
 
+  test("a renewed request says of the device what the device says now", () => {
+    fc.assert(
+      fc.property(anyRequest, fc.constantFrom("attic", undefined), (open, name) => {
+        const { requestId: _id, createdAtMs: _created, ts: _ts, displayName: _name, ...asked } = open;
+        const ask = { ...asked, clientId: "openclaw-linux", remoteIp: "192.0.2.7", ...optional("displayName", name) };
+        const request = { ...ask, requestId: "old", createdAtMs: 10, ts: 100 };
+        expect(askForDevice(open, ask, "new", 100)).toEqual({ kind: "renewed", request });
+      }),
+    );
+  });
+
   test("a renewed request covers everything that was asked, and a new one unites nothing", () => {
     fc.assert(
       fc.property(anyRequest, anyAsk, (open, ask) => {
@@ -114,7 +125,7 @@ describe("asking", () => {
         const resolution = { decision: "superseded", atMs: 100, note: "new" };
         const asNew = { ...ask, requestId: "new", createdAtMs: 100, ts: 100 };
         expect(outcome).toBeOneOf([
-          { kind: "renewed", request: { ...open, ts: 100 } },
+          { kind: "renewed", request: { ...ask, requestId: "old", scopes: open.scopes, createdAtMs: 10, ts: 100 } },
           { kind: "created", request: asNew, superseded: { ...open, resolution } },
         ]);
       }),

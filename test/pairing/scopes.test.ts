@@ -1,9 +1,20 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { lacksToGrant, surfaceApprovalScopes } from "../../src/pairing/scopes.ts";
+import { lacksToGrant, sortScopes, surfaceApprovalScopes } from "../../src/pairing/scopes.ts";
 import { decodeFrame, isObject } from "../../src/protocol/frame.ts";
 import { holdsScope, operatorScopes } from "../../src/protocol/vocabulary.ts";
 import { recordedFrames } from "../fixtures/transcripts.ts";
+
+describe("scopes that are asked for", () => {
+  test.each<[asked: readonly string[], known: readonly string[], unknown: readonly string[]]>([
+    [[], [], []],
+    [["operator.read", "operator.admin"], ["operator.read", "operator.admin"], []],
+    [["operator.bogus", "operator.read"], ["operator.read"], ["operator.bogus"]],
+    [["constructor", "Operator.Read", ""], [], ["constructor", "Operator.Read", ""]],
+  ])("of %j there are %j, and %j do not exist", (asked, known, unknown) => {
+    expect(sortScopes(asked)).toEqual({ known, unknown });
+  });
+});
 
 describe("approving a command list", () => {
   test.each<[commands: readonly string[], takes: readonly string[]]>([

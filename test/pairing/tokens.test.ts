@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { DeviceRecord } from "../../src/pairing/records.ts";
 import { approveDevice } from "../../src/pairing/requests.ts";
-import { deriveToken, issueToken, reissuableToken, revokeToken } from "../../src/pairing/tokens.ts";
+import { deriveToken, issueToken, reissuableToken, revokeToken, widenToken } from "../../src/pairing/tokens.ts";
 import { hashSecret } from "../../src/secret.ts";
 
 const gatewayKey = Buffer.alloc(32, 1);
@@ -46,6 +46,24 @@ describe("a token", () => {
       deriveToken(gatewayKey, "d", "node", "t"),
     ];
     expect(new Set([token, ...others]).size).toBe(5);
+  });
+});
+
+describe("widening", () => {
+  test("leaves the token as it is, and lets it hold what it is told", () => {
+    const { device, token } = issue(paired, "operator", "s");
+    const wider = widenToken(device, "operator", ["operator.admin"]);
+    if (wider === undefined) throw new Error("there is a token");
+    expect(wider.tokens["operator"]).toEqual({ ...device.tokens["operator"], scopes: ["operator.admin"] });
+    expect(reissuableToken(gatewayKey, wider, "operator")).toBe(token);
+  });
+
+  test.each<[string, DeviceRecord, string]>([
+    ["no token for the role", paired, "operator"],
+    ["a token that was revoked", revokeToken(issue(paired, "operator", "s").device, "operator", 200), "operator"],
+    ["a role by the name of something else", paired, "constructor"],
+  ])("is not for %s", (_what, device, forRole) => {
+    expect(widenToken(device, forRole, [])).toBeUndefined();
   });
 });
 
