@@ -13,6 +13,8 @@ export interface Runtime {
   now(): number;
   /** `size` bytes nobody can guess. */
   random(size: number): Uint8Array;
+  /** A fresh random UUID (version 4, RFC 9562 § 5.4). */
+  uuid(): string;
   /** Resolves after `ms` milliseconds, or rejects with the signal's reason as soon as it is aborted. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
   /** Runs `action` once after `ms` milliseconds; the returned function takes it back. Does not keep the process alive. */
@@ -20,29 +22,12 @@ export interface Runtime {
   readonly log: Log;
 }
 
-/** Drawing 4 KiB costs hardly more than drawing 16 bytes, and every connection needs a few times 16. */
-const poolBytes = 4096;
-let pool: Buffer = Buffer.alloc(0);
-
-/** From the global, which is made at its first use: node:crypto would be loaded by whoever imports this file. */
-function fresh(size: number): Buffer<ArrayBuffer> {
-  return crypto.getRandomValues(Buffer.alloc(size));
-}
-
-/** `size` bytes that are handed out once; a copy, so that what is kept does not keep the pool, and nobody reads ahead in it. */
-function randomPool(size: number): Uint8Array {
-  if (size > poolBytes / 16) return fresh(size);
-  if (pool.length < size) pool = fresh(poolBytes);
-  const drawn = Uint8Array.from(pool.subarray(0, size));
-  pool.fill(0, 0, size);
-  pool = pool.subarray(size);
-  return drawn;
-}
-
 /** The real clock, the system's randomness, and a log that says nothing until it is given a voice. */
 export const systemRuntime: Runtime = {
   now: () => Date.now(),
-  random: (size) => randomPool(size),
+  // From the global, which is made at its first use: node:crypto would be loaded by whoever imports this file.
+  random: (size) => crypto.getRandomValues(new Uint8Array(size)),
+  uuid: () => crypto.randomUUID(),
   async sleep(ms, signal) {
     try {
       await delay(ms, undefined, signal === undefined ? {} : { signal });
@@ -60,13 +45,4 @@ export const systemRuntime: Runtime = {
 /** The same runtime with another log. */
 export function withLog(runtime: Runtime, log: Log): Runtime {
   return { ...runtime, log };
-}
-
-/** A fresh random UUID (version 4, RFC 9562 § 5.4) from the runtime's randomness. */
-export function randomUuid(runtime: Pick<Runtime, "random">): string {
-  const bytes = Buffer.from(runtime.random(16));
-  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
-  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
-  const hex = bytes.toString("hex");
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }

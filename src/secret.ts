@@ -5,6 +5,7 @@ import { inspect } from "node:util";
 /** A string that shows as `[secret]` wherever it is printed, logged or serialised. */
 export class Secret {
   readonly #value: string;
+  #sha256: Buffer | undefined;
 
   constructor(value: string) {
     this.#value = value;
@@ -13,6 +14,12 @@ export class Secret {
   /** The value itself. The only way to it, so that a search for `reveal` finds every use. */
   reveal(): string {
     return this.#value;
+  }
+
+  /** True when `presented`, the digest of a credential, is this secret's. Constant time. */
+  isShownBy(presented: CredentialDigest): boolean {
+    this.#sha256 ??= sha256(this.#value);
+    return timingSafeEqual(this.#sha256, presented);
   }
 
   /** `sha256:1a2b3c4d`: what stands for the secret in output and logs. */
@@ -43,13 +50,20 @@ export function hashSecret(value: string): string {
   return hash("sha256", value, "hex");
 }
 
-/** True when `storedHash` is what `hashSecret` made of `value`. Constant time. */
-export function matchesHash(value: string, storedHash: string): boolean {
-  const stored = Buffer.from(storedHash, "hex");
-  return stored.length === 32 && timingSafeEqual(hash("sha256", value, "buffer"), stored);
+/** The 32 bytes of a credential's SHA-256: made once, however many secrets it is then held against. */
+export type CredentialDigest = Buffer;
+
+/** What a credential that somebody presents is compared by. */
+export function credentialDigest(value: string): CredentialDigest {
+  return sha256(value);
 }
 
-/** Compares in constant time, whatever the lengths: both sides are hashed first. */
-export function sameSecret(a: string, b: string): boolean {
-  return timingSafeEqual(hash("sha256", a, "buffer"), hash("sha256", b, "buffer"));
+/** True when `storedHash` is what `hashSecret` made of the same credential. Constant time. */
+export function matchesHash(presented: CredentialDigest, storedHash: string): boolean {
+  const stored = Buffer.from(storedHash, "hex");
+  return stored.length === presented.length && timingSafeEqual(presented, stored);
+}
+
+function sha256(value: string): Buffer {
+  return hash("sha256", value, "buffer");
 }

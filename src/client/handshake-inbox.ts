@@ -60,6 +60,10 @@ export class HandshakeInbox {
     return undefined;
   }
 
+  pinged(): void {
+    this.#forward?.alive();
+  }
+
   alive(): void {
     this.#forward?.alive();
   }

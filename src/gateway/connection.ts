@@ -8,7 +8,6 @@ import { readConnectParams } from "../protocol/handshake.ts";
 import { maxBytesBeforeHello } from "../protocol/limits.ts";
 import { toWireError, unavailable } from "../protocol/wire-error.ts";
 import { isFailure } from "../errors.ts";
-import { randomUuid } from "../runtime.ts";
 import type { CloseInfo, FrameSocket, FrameSocketListener } from "../transport/frame-socket.ts";
 import type { OpenSocket } from "../transport/accept.ts";
 import type { Dispatcher } from "./dispatch.ts";
@@ -46,19 +45,25 @@ export interface ConnectionHouse extends HelloHouse {
   readonly gone: (connection: Connection) => void;
 }
 
+/** What is there until the decision. A session that lasts for weeks does not hold on to how it came about. */
+interface Handshake {
+  readonly header: string | undefined;
+  readonly nonce: string;
+  /** What the gates have said so far. */
+  readonly trace: TraceStep[];
+  /** What the client sent behind its connect. */
+  readonly early: string[];
+  /** What only holds until hello, each as how to end it. */
+  readonly limits: readonly (() => void)[];
+}
+
 export class Connection implements FrameSocketListener {
   readonly #house: ConnectionHouse;
   readonly #peer: Peer;
-  readonly #header: string | undefined;
   readonly #connId: string;
-  readonly #nonce: string;
   readonly #socket: FrameSocket;
-  /** What the gates have said so far; empty once it was told. */
-  readonly #trace: TraceStep[] = [];
-  /** What holds until hello, each as how to end it. A session that lasts for weeks does not hold on to its upgrade. */
-  #untilHello: (() => void)[];
+  #handshake: Handshake | undefined;
   #state: "waiting" | "deciding" | "open" | "closed" = "waiting";
-  readonly #early: string[] = [];
   #session: Session | undefined;
   #isAlive = true;
 
@@ -72,15 +77,14 @@ export class Connection implements FrameSocketListener {
   ) {
     this.#house = house;
     this.#peer = peer;
-    this.#header = header;
-    this.#trace.push(upgradeStep(header));
     const { runtime, policy } = house;
-    this.#connId = randomUuid(runtime);
-    this.#nonce = randomUuid(runtime);
+    const nonce = runtime.uuid();
+    this.#connId = runtime.uuid();
     this.#socket = open(this);
     const missDeadline = () => this.abandon(closeCodes.normal, "", this.#missed());
-    this.#untilHello = [runtime.after(policy.limits.handshakeDeadlineMs, missDeadline), stopCounting];
-    const payload = { nonce: this.#nonce, ts: runtime.now() };
+    const limits = [runtime.after(policy.limits.handshakeDeadlineMs, missDeadline), stopCounting];
+    this.#handshake = { header, nonce, trace: [upgradeStep(header)], early: [], limits };
+    const payload = { nonce, ts: runtime.now() };
     this.#socket.send(JSON.stringify({ type: "event", event: "connect.challenge", payload }));
   }
 
@@ -109,9 +113,8 @@ export class Connection implements FrameSocketListener {
   abandon(code: number, reason: string, why = reason): void {
     if (this.#state === "closed" || this.#state === "open") return;
     const error = { code: "INVALID_REQUEST", message: why };
-    this.#trace.push(refused("frame", why));
-    this.#report({ ok: false, refusal: { error, closeCode: code, closeReason: reason } });
-    this.#endHandshake();
+    this.#handshake?.trace.push(refused("frame", why));
+    this.#report({ ok: false, refusal: { error, closeCode: code, closeReason: reason } }, this.#endHandshake());
     this.#state = "closed";
     this.#socket.close(code, reason);
   }
@@ -124,7 +127,7 @@ export class Connection implements FrameSocketListener {
       case "waiting":
         return this.#hearFirst(text);
       case "deciding":
-        if (this.#early.push(text) > maxEarlyFrames) this.abandon(closeCodes.policy, "too many frames before hello-ok");
+        this.#hearEarly(text);
         return undefined;
       case "open":
         return this.#hearRequest(text);
@@ -158,11 +161,23 @@ export class Connection implements FrameSocketListener {
     return `no ${this.#state === "waiting" ? "connect" : "decision"} within the handshake deadline`;
   }
 
-  #endHandshake(): void {
-    for (const end of this.#untilHello.splice(0)) end();
+  /** Lets go of what the handshake held, and gives back what its gates have said. */
+  #endHandshake(): readonly TraceStep[] {
+    const handshake = this.#handshake;
+    this.#handshake = undefined;
+    for (const end of handshake?.limits ?? []) end();
+    return handshake?.trace ?? [];
+  }
+
+  #hearEarly(text: string): void {
+    const early = this.#handshake?.early.push(text) ?? 0;
+    if (early > maxEarlyFrames) this.abandon(closeCodes.policy, "too many frames before hello-ok");
   }
 
   #hearFirst(text: string): void {
+    const handshake = this.#handshake;
+    if (handshake === undefined) return undefined;
+    const { header, nonce, trace } = handshake;
     let id = "invalid";
     try {
       const frame = decodeFrame(text, "closed", maxBytesBeforeHello);
@@ -170,22 +185,16 @@ export class Connection implements FrameSocketListener {
       if (frame.type !== "req" || frame.method !== "connect") {
         return this.#refuseAt("frame", id, invalid("the first request must be connect"));
       }
-      this.#trace.push(accepted("frame", "connect"));
+      trace.push(accepted("frame", "connect"));
       const read = readConnectParams(
         frame.params,
         this.#house.policy.pairing.trustedLocalServices.map((service) => service.id),
       );
       if ("problem" in read) return this.#refuseAt("params", id, invalid(`invalid connect params: ${read.problem}`));
-      this.#trace.push(accepted("params", "valid"));
+      trace.push(accepted("params", "valid"));
       this.#state = "deciding";
-      const arrival = {
-        connId: this.#connId,
-        nonce: this.#nonce,
-        peer: this.#peer,
-        header: this.#header,
-        params: read.params,
-      };
-      admit(this.#house, arrival, this.#trace).then(
+      const arrival = { connId: this.#connId, nonce, peer: this.#peer, header, params: read.params };
+      admit(this.#house, arrival, trace).then(
         (admission) => this.#decided(id, admission),
         (error: unknown) => this.#failed(id, error),
       );
@@ -199,14 +208,13 @@ export class Connection implements FrameSocketListener {
   }
 
   #refuseAt(gate: Gate, id: string, refusal: ConnectRefusal): void {
-    this.#trace.push(refused(gate, refusal.error.message));
+    this.#handshake?.trace.push(refused(gate, refusal.error.message));
     this.#refuse(id, refusal);
   }
 
   /** Says no, for what the last step of the trace says. */
   #refuse(id: string, refusal: ConnectRefusal): void {
-    this.#report({ ok: false, refusal });
-    this.#endHandshake();
+    this.#report({ ok: false, refusal }, this.#endHandshake());
     this.#state = "closed";
     this.#send(id, refusal.error);
     this.#socket.close(refusal.closeCode, refusal.closeReason);
@@ -214,11 +222,11 @@ export class Connection implements FrameSocketListener {
 
   /** A gate broke, which is no decision: the client may try again, and the log says what happened. */
   #failed(id: string, error: unknown): void {
-    this.#endHandshake();
+    const said = this.#endHandshake();
     this.#state = "closed";
     const wire = toWireError(error);
     const { runtime, onDecision } = this.#house;
-    const trace = [...this.#trace.splice(0), refused("gateway", wire.message)];
+    const trace = [...said, refused("gateway", wire.message)];
     const where = whereFields(this.#connId, this.#peer);
     runtime.log("error", "connect failed", { ...where, error: String(error), trace: traceText(trace) });
     onDecision({ connId: this.#connId, outcome: "refused", code: wire.code, reason: wire.message, trace });
@@ -234,14 +242,14 @@ export class Connection implements FrameSocketListener {
       const hello = await helloFor(this.#house, admission);
       if (!this.#socket.isOpen || this.#isClosed()) return;
       this.#assertStillEnrolled(admission.facts);
-      this.#report(admission);
-      this.#endHandshake();
+      const early = this.#handshake?.early ?? [];
+      this.#report(admission, this.#endHandshake());
       this.#session = session;
       this.#state = "open";
-      session.respond(id, hello);
+      session.respondJson(id, hello);
       this.#house.sessions.add(session);
       this.#house.onSeen(session, "connect");
-      for (const text of this.#early.splice(0)) this.#hearRequest(text);
+      for (const text of early) this.#hearRequest(text);
     } catch (error) {
       this.#failed(id, error);
     }
@@ -279,8 +287,7 @@ export class Connection implements FrameSocketListener {
   }
 
   /** The decision's one log line, and the same facts for who asked to be told. */
-  #report(admission: Admission): void {
-    const trace = this.#trace.splice(0);
+  #report(admission: Admission, trace: readonly TraceStep[]): void {
     if (!admission.ok) return reportRefused(this.#house, this.#connId, this.#peer, admission.refusal, trace);
     const { runtime, onDecision } = this.#house;
     const { role, scopes, deviceId, clientId, clientMode, authenticatedBy } = admission.facts;

@@ -71,9 +71,16 @@ export class DeviceTokens {
     this.#sessions.closeDevice(deviceId, role, closeCodes.credentialChanged, "device removed");
   }
 
-  /** The token to tell a device in hello-ok: the one it has already, or a first one for a role that has none. */
-  async tokenFor(device: DeviceRecord, role: string): Promise<{ readonly token: string; readonly issuedAtMs: number }> {
-    const existing = reissuableToken(this.#tokenKey, device, role);
+  /**
+   * The token to tell a device in hello-ok: the one it has already, or a first one for a role that has none. `shown` is the one that it
+   * came with, if it did.
+   */
+  async tokenFor(
+    device: DeviceRecord,
+    role: string,
+    shown: string | undefined,
+  ): Promise<{ readonly token: string; readonly issuedAtMs: number }> {
+    const existing = shown ?? reissuableToken(this.#tokenKey, device, role);
     const record = device.tokens[role];
     if (existing !== undefined && record !== undefined) {
       return { token: existing, issuedAtMs: record.rotatedAtMs ?? record.createdAtMs };

@@ -3,7 +3,7 @@ import type { ApprovedVia, DeviceRecord, DeviceRequestRecord } from "../pairing/
 import { approveDevice, askForDevice, type DeviceAsk, isOpen, optional } from "../pairing/requests.ts";
 import { closeCodes } from "../protocol/close.ts";
 import { pairingRequestLifeMs } from "../protocol/limits.ts";
-import { randomUuid, type Runtime } from "../runtime.ts";
+import type { Runtime } from "../runtime.ts";
 import { auditFields, type Decider, knownDevice, openRequest, prune } from "./change-parts.ts";
 import type { DeviceTokens } from "./device-tokens.ts";
 import type { GatewayLimits } from "./options.ts";
@@ -51,7 +51,7 @@ export class Devices {
       const mine = open.find(({ deviceId }) => deviceId === ask.deviceId);
       if (mine === undefined && !this.#hasRoom(open, ask.remoteIp))
         return { kind: "full", request: undefined } as const;
-      const asked = askForDevice(mine, ask, randomUuid(this.#runtime), change.nowMs);
+      const asked = askForDevice(mine, ask, this.#runtime.uuid(), change.nowMs);
       change.deviceRequests.put(asked.request.requestId, asked.request);
       if (asked.kind === "created" && asked.superseded !== undefined) {
         change.deviceRequests.put(asked.superseded.requestId, asked.superseded);

@@ -15,6 +15,7 @@ import type { RefusalCode } from "../protocol/refusals.ts";
 import { signedToken } from "../protocol/signed-payload.ts";
 import { isRole, protocolRange, type Role } from "../protocol/vocabulary.ts";
 import type { Runtime } from "../runtime.ts";
+import { hashSecret } from "../secret.ts";
 import type { Decider } from "./change-parts.ts";
 import type { Devices } from "./devices.ts";
 import type { Surfaces } from "./surfaces.ts";
@@ -52,6 +53,8 @@ export type Admission =
       readonly ok: true;
       readonly facts: SessionFacts;
       readonly device: DeviceRecord | undefined;
+      /** The device token that it came with, when that is what let it in. */
+      readonly shown: string | undefined;
       readonly removedScopes: RemovedScopes | undefined;
     }
   | { readonly ok: false; readonly refusal: ConnectRefusal };
@@ -127,7 +130,7 @@ interface Authenticated {
 /** The second gate: an approved key, or a request for one. */
 async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated, trace: TraceStep[]): Promise<Admission> {
   const { params, peer, connId } = arrival;
-  const { role, publicKey } = known;
+  const { auth, role, publicKey } = known;
   const decision = await decideEnrolment(house, arrival, known, trace);
   trace.push(enrolmentStep(decision));
   const by: Decider = { connId, deviceId: params.device?.id, address: peer.address };
@@ -140,13 +143,14 @@ async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated, t
       const ask = askOf(arrival, known, publicKey ?? "", decision.reason);
       const device = await house.devices.enrol(ask, decision.via, by);
       const facts = factsOf(house, arrival, { ...known, device }, known.scopes);
-      return { ok: true, facts, device, removedScopes: removedScopes(known) };
+      return { ok: true, facts, device, shown: undefined, removedScopes: removedScopes(known) };
     }
     case "admit": {
       // The gateway's own callers get in without the role; no token is issued for one that nobody approved.
       const device = known.device?.roles.includes(role) === true ? known.device : undefined;
       const facts = factsOf(house, arrival, { ...known, device }, decision.scopes);
-      return { ok: true, facts, device, removedScopes: removedScopes(known, decision.removed, decision.why) };
+      const shown = auth.by === "device-token" ? shownToken(arrival, known.device?.tokens[role]?.hash) : undefined;
+      return { ok: true, facts, device, shown, removedScopes: removedScopes(known, decision.removed, decision.why) };
     }
   }
 }
@@ -186,8 +190,8 @@ async function decideEnrolment(
   trace: TraceStep[],
 ): Promise<PairingDecision> {
   const { pairing } = house.policy;
-  const decide = (isProvenLocal: boolean) =>
-    decidePairing(pairing, { ...applicantOf(arrival, known), isProvenLocal }, known.device);
+  const applicant = applicantOf(arrival, known);
+  const decide = (isProvenLocal: boolean) => decidePairing(pairing, { ...applicant, isProvenLocal }, known.device);
   const decision = decide(false);
   if (decision.ok === "enrol" || decide(true).ok !== "enrol") return decision;
   const { peer } = arrival;
@@ -277,6 +281,12 @@ function presented({ params, header, peer }: Arrival, role: Role, scopes: readon
     clientMode: params.client.mode,
     isDirect: peer.isDirect,
   };
+}
+
+/** Which of the credentials is the device token with this hash. */
+function shownToken({ params, header }: Arrival, hash: string | undefined): string | undefined {
+  const { deviceToken, token, password } = params.auth ?? {};
+  return [deviceToken, token, header, password].find((value) => value !== undefined && hashSecret(value) === hash);
 }
 
 function applicantOf(

@@ -2,7 +2,7 @@
 import type { HelloAuth, HelloOk } from "../protocol/handshake.ts";
 import { maxBufferedBytes, maxPayloadBytes } from "../protocol/limits.ts";
 import { capabilities, eventNames, methods } from "../protocol/methods.ts";
-import { effectiveCommands } from "../pairing/command-policy.ts";
+import { coversSurface, effectiveCommands } from "../pairing/command-policy.ts";
 import { optional } from "../pairing/requests.ts";
 import { version } from "../version.ts";
 import type { DeviceTokens } from "./device-tokens.ts";
@@ -17,16 +17,17 @@ export interface HelloHouse extends Gatehouse {
 
 type Admitted = Admission & { readonly ok: true };
 
-const features = { methods: Object.keys(methods), events: eventNames, capabilities };
+/** Half of every hello, and always the same. */
+const featuresJson = JSON.stringify({ methods: Object.keys(methods), events: eventNames, capabilities });
 
-export async function helloFor(house: HelloHouse, admission: Admitted): Promise<HelloOk> {
+/** The JSON text of hello-ok. */
+export async function helloFor(house: HelloHouse, admission: Admitted): Promise<string> {
   const { facts } = admission;
   const { sessions, policy, runtime, startedAtMs } = house;
-  return {
+  const hello: Omit<HelloOk, "features"> = {
     type: "hello-ok",
     protocol: facts.protocol,
     server: { version, connId: facts.connId },
-    features,
     snapshot: {
       presence: facts.role === "operator" ? sessions.presence() : [],
       health: { ok: true, ts: runtime.now() },
@@ -37,10 +38,11 @@ export async function helloFor(house: HelloHouse, admission: Admitted): Promise<
     policy: { maxPayload: maxPayloadBytes, maxBufferedBytes, tickIntervalMs: policy.limits.tickIntervalMs },
     auth: await authOf(house, admission),
   };
+  return `${JSON.stringify(hello).slice(0, -1)},"features":${featuresJson}}`;
 }
 
-async function authOf(house: HelloHouse, { facts, device, removedScopes }: Admitted): Promise<HelloAuth> {
-  const issued = device === undefined ? undefined : await house.tokens.tokenFor(device, facts.role);
+async function authOf(house: HelloHouse, { facts, device, shown, removedScopes }: Admitted): Promise<HelloAuth> {
+  const issued = device === undefined ? undefined : await house.tokens.tokenFor(device, facts.role, shown);
   return {
     role: facts.role,
     scopes: facts.scopes,
@@ -58,7 +60,10 @@ async function surfaceState(
   { facts, device }: Admitted,
 ): Promise<Readonly<Record<string, unknown>>> {
   if (device === undefined || facts.declared === undefined) return {};
-  const request = await house.surfaces.request(device, {
+  const { declared } = facts;
+  const commands = effectiveCommands(declared, device.surface);
+  if (coversSurface(device.surface, declared)) return { approvalState: "approved", commands };
+  const request = await house.surfaces.request({
     nodeId: device.deviceId,
     clientId: facts.clientId,
     clientMode: facts.clientMode,
@@ -66,12 +71,8 @@ async function surfaceState(
     platform: facts.platform,
     version: facts.clientVersion,
     ...optional("deviceFamily", facts.deviceFamily),
-    ...facts.declared,
+    ...declared,
     remoteIp: facts.peer.address,
   });
-  return {
-    approvalState: request === undefined ? "approved" : "pending",
-    ...optional("requestId", request?.requestId),
-    commands: effectiveCommands(facts.declared, device.surface),
-  };
+  return { approvalState: "pending", ...optional("requestId", request?.requestId), commands };
 }

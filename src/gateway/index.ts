@@ -77,7 +77,7 @@ interface Parts {
 const housekeepingMs = 500;
 
 /** How often last-seen times are written: seldom, because each is a record of its own when a thousand nodes come back at once. */
-const lastSeenMs = 5000;
+const lastSeenMs = 15_000;
 
 /** Bytes that WebSocket framing adds to what may be sent before hello-ok (RFC 6455 § 5.2: 14 for each frame). */
 const frameOverheadBytes = 14 * 16;

@@ -1,7 +1,7 @@
 /** Invokes on their way: operator -> gateway -> node -> gateway -> operator, with a deadline each. */
 import type { InvokeOutcome, MethodParams } from "../protocol/methods.ts";
 import { unavailable } from "../protocol/wire-error.ts";
-import { randomUuid, type Runtime } from "../runtime.ts";
+import type { Runtime } from "../runtime.ts";
 import type { Session } from "./session.ts";
 
 type NodeResult = MethodParams<"node.invoke.result">;
@@ -60,7 +60,7 @@ export class Invokes {
   }
 
   #send(node: Session, { command, params, timeoutMs, idempotencyKey }: InvokeCall): Promise<InvokeOutcome> {
-    const id = randomUuid(this.#runtime);
+    const id = this.#runtime.uuid();
     const nodeId = node.facts.deviceId ?? "";
     return new Promise((resolve, reject) => {
       const done = () => {

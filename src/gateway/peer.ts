@@ -18,6 +18,7 @@ export interface Peer {
   readonly notDirectBecause?: "not-loopback" | "host-differs" | "host-port-differs" | "forwarded" | "foreign-origin";
 }
 
+/** ::1, and 127.0.0.0/8 written as IPv4-mapped addresses. */
 const loopback = new BlockList();
 loopback.addSubnet("127.0.0.0", 8, "ipv4");
 loopback.addAddress("::1", "ipv6");
@@ -25,7 +26,7 @@ loopback.addAddress("::1", "ipv6");
 /** True for 127.0.0.0/8 and ::1, also when written as an IPv4-mapped address. */
 function isLoopbackAddress(address: string): boolean {
   const family = isIP(address);
-  return family !== 0 && loopback.check(address, family === 4 ? "ipv4" : "ipv6");
+  return family === 4 ? address.startsWith("127.") : family === 6 && loopback.check(address, "ipv6");
 }
 
 const forwardingHeader = /^(?:forwarded|via|x-real-ip|x-forwarded-.+|tailscale-.+|cf-connecting-ip)$/u;

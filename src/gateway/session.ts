@@ -44,6 +44,11 @@ export class Session {
     this.#socket.send(JSON.stringify({ type: "res", id, ok: true, payload }));
   }
 
+  /** The same with a payload that is JSON text already. */
+  respondJson(id: string, payloadJson: string): void {
+    this.#socket.send(`{"type":"res","id":${JSON.stringify(id)},"ok":true,"payload":${payloadJson}}`);
+  }
+
   refuse(id: string, error: WireError): void {
     this.#socket.send(JSON.stringify({ type: "res", id, ok: false, error }));
   }

@@ -2,11 +2,15 @@
 import { allowedSurface, type CommandPolicy, coversSurface, type DeclaredSurface } from "../pairing/command-policy.ts";
 import type { DeviceRecord, SurfaceRequestRecord } from "../pairing/records.ts";
 import { optional } from "../pairing/requests.ts";
-import { randomUuid, type Runtime } from "../runtime.ts";
+import type { Runtime } from "../runtime.ts";
 import { auditFields, type Decider, knownDevice, openRequest, prune } from "./change-parts.ts";
 import type { Sessions } from "./sessions.ts";
 import { surfaceSummary } from "./summaries.ts";
 import type { Tables } from "./tables.ts";
+
+/** Kinds of nodes that are remembered, and how long a description of one may be. */
+const maxKinds = 256;
+const maxKindLength = 4096;
 
 export interface SurfacesOptions {
   readonly tables: Tables;
@@ -22,6 +26,8 @@ export class Surfaces {
   readonly #commands: CommandPolicy;
   /** Open requests, by id, of which a connected node wants to hear the end. */
   readonly #awaited = new Set<string>();
+  /** Nodes of a kind offer the same; what was cut for one is kept once for all of them. */
+  readonly #cut = new Map<string, DeclaredSurface>();
 
   constructor({ tables, sessions, runtime, commands }: SurfacesOptions) {
     this.#tables = tables;
@@ -32,15 +38,17 @@ export class Surfaces {
 
   /** What a node offers, cut to the policy. */
   cutToPolicy(declared: DeclaredSurface, platform: string): DeclaredSurface {
-    return allowedSurface(declared, platform, this.#commands);
+    const kind = JSON.stringify([platform, declared]);
+    const known = this.#cut.get(kind);
+    if (known !== undefined) return known;
+    const allowed = allowedSurface(declared, platform, this.#commands);
+    if (this.#cut.size >= maxKinds || kind.length > maxKindLength) return allowed;
+    this.#cut.set(kind, allowed);
+    return allowed;
   }
 
-  /** The open request for a node's command list, when it wants more than was approved; undefined when nothing is to decide. */
-  async request(
-    device: DeviceRecord,
-    ask: Omit<SurfaceRequestRecord, "requestId" | "ts">,
-  ): Promise<SurfaceRequestRecord | undefined> {
-    if (coversSurface(device.surface, ask)) return undefined;
+  /** The open request for a node's command list that wants more than was approved; undefined when the node was removed meanwhile. */
+  async request(ask: Omit<SurfaceRequestRecord, "requestId" | "ts">): Promise<SurfaceRequestRecord | undefined> {
     const asked = await this.#tables.change((change) => {
       prune(change);
       if (!change.devices.get(ask.nodeId)) return undefined; // removed since its connect was judged
@@ -50,7 +58,7 @@ export class Surfaces {
       const isSame = open !== undefined && coversSurface(open, ask);
       const request: SurfaceRequestRecord = isSame
         ? { ...renewed(open, ask), ts: change.nowMs }
-        : { ...ask, requestId: randomUuid(this.#runtime), ts: change.nowMs };
+        : { ...ask, requestId: this.#runtime.uuid(), ts: change.nowMs };
       if (open !== undefined && !isSame) {
         const resolution = { decision: "superseded", atMs: change.nowMs, note: request.requestId } as const;
         change.surfaceRequests.put(open.requestId, { ...open, resolution });

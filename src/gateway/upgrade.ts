@@ -2,8 +2,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { isSharedSecret } from "../pairing/decide-auth.ts";
-import { hashSecret } from "../secret.ts";
-import { randomUuid } from "../runtime.ts";
+import { credentialDigest } from "../secret.ts";
 import { refuseUpgrade, refuseUpgradeWithText } from "./http.ts";
 import type { GatewayPolicy } from "./options.ts";
 import type { Peer } from "./peer.ts";
@@ -41,7 +40,8 @@ export function decideUpgrade(
     const canComeLater = policy.upgrade === "deferred" || policy.auth.mode === "none";
     return canComeLater ? { ok: true, header: undefined } : unauthorized(house, peer, socket, "authorization_missing");
   }
-  const isRight = isSharedSecret(policy.auth, bearer) || house.tables.hasTokenHash(hashSecret(bearer));
+  const shown = credentialDigest(bearer);
+  const isRight = isSharedSecret(policy.auth, shown) || house.tables.hasTokenHash(shown.toString("hex"));
   return isRight ? { ok: true, header: bearer } : unauthorized(house, peer, socket, "authorization_mismatch");
 }
 
@@ -78,7 +78,7 @@ export function reportHttp(
   trace: readonly TraceStep[],
   fields: RefusalFacts["fields"] = {},
 ): void {
-  const connId = randomUuid(listeners.runtime);
+  const connId = listeners.runtime.uuid();
   const message = status === 401 ? "auth failed" : "request refused";
   reportRefusal(listeners, message, { connId, peer, code: `HTTP ${status}`, reason, trace, fields });
 }

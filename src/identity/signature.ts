@@ -45,38 +45,54 @@ export function signPayload(identity: DeviceIdentity, fields: Omit<SignedFields,
  * (v3, then v2). Total: whatever arrives gives an answer. On success the public key comes back normalised to base64url.
  */
 export function verifyProof(proof: DeviceProof, expected: ProofExpectation): ProofResult {
-  const raw = rawPublicKey(proof.publicKey);
-  if (raw === undefined || deviceIdOf(raw) !== proof.id) return { ok: false, code: "DEVICE_AUTH_DEVICE_ID_MISMATCH" };
+  const signer = signerOf(proof.publicKey);
+  if (signer === undefined || signer.deviceId !== proof.id)
+    return { ok: false, code: "DEVICE_AUTH_DEVICE_ID_MISMATCH" };
   const skewMs = proof.signedAt - expected.nowMs;
   if (Math.abs(skewMs) > expected.maxSkewMs) return { ok: false, code: "DEVICE_AUTH_SIGNATURE_EXPIRED", skewMs };
   const nonce = proof.nonce?.trim() ?? "";
   if (nonce === "") return { ok: false, code: "DEVICE_AUTH_NONCE_REQUIRED" };
   if (nonce !== expected.nonce) return { ok: false, code: "DEVICE_AUTH_NONCE_MISMATCH" };
-  const key = publicKeyObject(raw);
+  const { key } = signer;
   if (key === undefined) return { ok: false, code: "DEVICE_AUTH_PUBLIC_KEY_INVALID" };
   const fields = { ...expected.fields, deviceId: proof.id, signedAt: proof.signedAt, nonce };
   const signature = Buffer.from(proof.signature, "base64url");
   const holds = payloadVersions.some((version) =>
     verify(null, Buffer.from(signedPayload(version, fields)), key, signature),
   );
-  return holds
-    ? { ok: true, publicKey: raw.toString("base64url") }
-    : { ok: false, code: "DEVICE_AUTH_SIGNATURE_INVALID" };
+  return holds ? { ok: true, publicKey: signer.publicKey } : { ok: false, code: "DEVICE_AUTH_SIGNATURE_INVALID" };
 }
 
-/** A reconnecting device brings the same key: making the key object anew costs a fifth of the verification. */
-const keyCache = new Map<string, KeyObject>();
-const maxCachedKeys = 4096;
+interface Signer {
+  readonly deviceId: string;
+  /** Normalised to base64url. */
+  readonly publicKey: string;
+  /** Undefined for 32 bytes that are no point of the curve. */
+  readonly key: KeyObject | undefined;
+}
+
+/** A reconnecting device brings the same key: making all this anew costs a quarter of the verification. */
+const signers = new Map<string, Signer>();
+const maxSigners = 4096;
+/** A key is 43 characters; a stranger may wrap it in as many blanks as a message holds, which is no reason to keep them. */
+const maxRememberedText = 128;
+
+/** Whose key this is; undefined for text that holds no key. */
+function signerOf(publicKey: string): Signer | undefined {
+  const known = signers.get(publicKey);
+  if (known !== undefined) return known;
+  const raw = rawPublicKey(publicKey);
+  if (raw === undefined) return undefined;
+  const signer = { deviceId: deviceIdOf(raw), publicKey: raw.toString("base64url"), key: publicKeyObject(raw) };
+  if (publicKey.length > maxRememberedText) return signer;
+  if (signers.size >= maxSigners) signers.clear();
+  signers.set(publicKey, signer);
+  return signer;
+}
 
 function publicKeyObject(raw: Buffer): KeyObject | undefined {
-  const name = raw.toString("base64url");
-  const cached = keyCache.get(name);
-  if (cached !== undefined) return cached;
   try {
-    const key = createPublicKey({ key: Buffer.concat([spkiHeader, raw]), format: "der", type: "spki" });
-    if (keyCache.size >= maxCachedKeys) keyCache.clear();
-    keyCache.set(name, key);
-    return key;
+    return createPublicKey({ key: Buffer.concat([spkiHeader, raw]), format: "der", type: "spki" });
   } catch {
     return undefined;
   }

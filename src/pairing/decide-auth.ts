@@ -4,7 +4,7 @@
  */
 import type { RefusalCode } from "../protocol/refusals.ts";
 import { holdsScopes, type Role } from "../protocol/vocabulary.ts";
-import { matchesHash, type Secret, sameSecret } from "../secret.ts";
+import { type CredentialDigest, credentialDigest, matchesHash, type Secret } from "../secret.ts";
 import type { DeviceRecord } from "./records.ts";
 
 export type AuthMode = "token" | "password" | "trusted-proxy" | "none";
@@ -78,7 +78,7 @@ export function decideAuth(policy: AuthPolicy, presented: Presented, device: Dev
   // It says who asks, which is enough to ask a person; but a secret that is right as well may be worth more than that.
   const mustDo = deviceToken === narrower && !others.some(([, { outcome }]) => outcome === "accepted");
   const first: [AuthMethod, Verdict] = ["device-token", mustDo ? { ...narrower, outcome: "accepted" } : deviceToken];
-  const trace = [first, ...others].map(([method, verdict]) => ({ method, ...verdict }));
+  const trace = [first, ...others].map(([method, { outcome, reason }]) => ({ method, outcome, reason }));
   const winner = trace.find(({ outcome }) => outcome === "accepted");
   if (winner !== undefined) {
     return disagrees(policy, presented, device)
@@ -89,8 +89,8 @@ export function decideAuth(policy: AuthPolicy, presented: Presented, device: Dev
 }
 
 /** True when a bearer alone, before any frame, can be right: what the HTTP upgrade asks (auth.md § 1). */
-export function isSharedSecret(policy: AuthPolicy, bearer: string): boolean {
-  return [policy.token, policy.password, policy.internalSecret].some((secret) => matches(secret, bearer));
+export function isSharedSecret(policy: AuthPolicy, bearer: CredentialDigest): boolean {
+  return [policy.token, policy.password, policy.internalSecret].some((secret) => secret?.isShownBy(bearer) === true);
 }
 
 /** Clients that are the gateway's own hands: its backend client and the product's CLI (auth.md § 4). */
@@ -98,12 +98,17 @@ export function isInternalClient(clientId: string, clientMode: string): boolean 
   return (clientId === "gateway-client" && clientMode === "backend") || (clientId === "cli" && clientMode === "cli");
 }
 
-function credentialsOf(presented: Presented): readonly string[] {
+function credentialsOf(presented: Presented): readonly CredentialDigest[] {
   const all = [presented.header, presented.token, presented.deviceToken, presented.password];
-  return all.filter((value): value is string => value !== undefined && value !== "");
+  const given = new Set(all.filter((value) => value !== undefined && value !== ""));
+  return [...given].map((value) => credentialDigest(value ?? ""));
 }
 
-function judgeDeviceToken(presented: Presented, given: readonly string[], device: DeviceRecord | undefined): Verdict {
+function judgeDeviceToken(
+  presented: Presented,
+  given: readonly CredentialDigest[],
+  device: DeviceRecord | undefined,
+): Verdict {
   if (given.length === 0) return passed("no credential presented");
   if (!presented.hasDevice) return passed("no device key to bind a device token to");
   if (device === undefined) return unmatchedDeviceToken(presented, "device is not known");
@@ -124,35 +129,33 @@ function unmatchedDeviceToken(presented: Presented, reason: string): Verdict {
 }
 
 /** The configured secret counts in whichever field it came; the mode says whether the method is open at all. */
-function judgeShared(policy: AuthPolicy, kind: "token" | "password", given: readonly string[]): Verdict {
+function judgeShared(policy: AuthPolicy, kind: "token" | "password", given: readonly CredentialDigest[]): Verdict {
   if (policy.mode !== undefined && policy.mode !== kind) return passed(`mode is ${policy.mode}`);
   const secret = policy[kind];
   if (secret === undefined) return passed("not configured");
   if (given.length === 0) return passed("no credential presented");
-  return given.some((value) => matches(secret, value)) ? accepted : wrong(`${kind}_mismatch`);
+  return given.some((value) => secret.isShownBy(value)) ? accepted : wrong(`${kind}_mismatch`);
 }
 
-function judgeInternal(policy: AuthPolicy, presented: Presented, given: readonly string[]): Verdict {
+function judgeInternal(policy: AuthPolicy, presented: Presented, given: readonly CredentialDigest[]): Verdict {
   if (!isInternalClient(presented.clientId, presented.clientMode)) return passed("not an internal client");
   if (!presented.isDirect) return passed("not a direct loopback connection");
   if (given.length === 0) return passed("no credential presented");
   return given.some((value) => isSharedSecret(policy, value)) ? accepted : wrong("internal_mismatch");
 }
 
-function judgeNone(policy: AuthPolicy, given: readonly string[]): Verdict {
+function judgeNone(policy: AuthPolicy, given: readonly CredentialDigest[]): Verdict {
   if (policy.mode !== "none") return passed("authentication is on");
   return given.length === 0 ? accepted : wrong("no credential is configured, so none can be right");
 }
 
 /** Header and frame name two different tokens, and the frame's is not right for anything. */
 function disagrees(policy: AuthPolicy, { header, token, role }: Presented, device: DeviceRecord | undefined): boolean {
-  if (!header || !token || header === token || isSharedSecret(policy, token)) return false;
+  if (!header || !token || header === token) return false;
+  const shown = credentialDigest(token);
+  if (isSharedSecret(policy, shown)) return false;
   const deviceHash = device?.tokens[role]?.hash;
-  return deviceHash === undefined || !matchesHash(token, deviceHash);
-}
-
-function matches(secret: Secret | undefined, value: string): boolean {
-  return secret !== undefined && sameSecret(secret.reveal(), value);
+  return deviceHash === undefined || !matchesHash(shown, deviceHash);
 }
 
 /** The refusal that helps most: about the credential that was shown, else about the one that is missing. */

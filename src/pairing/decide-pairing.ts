@@ -70,7 +70,7 @@ function lacking(applicant: Applicant, device: DeviceRecord | undefined): Pairin
 
 /** A value that was never pinned may be added; one that was may not change on its own. */
 function differs(pinned: string | undefined, stated: string | undefined): boolean {
-  return pinned !== undefined && normalise(pinned) !== normalise(stated);
+  return pinned !== undefined && pinned !== stated && normalise(pinned) !== normalise(stated);
 }
 
 /** Nodes always wait for a person; operators may be let in by who could read the secret on the gateway's host anyway. */

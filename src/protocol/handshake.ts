@@ -10,10 +10,18 @@ import * as v from "valibot";
 import type { WireError } from "./frame.ts";
 import { clientIds, clientModes, protocolRange, roles } from "./vocabulary.ts";
 
+/** Unicode's category Cc, spelt out: a search for it costs a fraction of one by category. */
+const controls = /[\0-\x1f\x7f-\x9f]/;
 const text = v.pipe(v.string(), v.nonEmpty("must not be empty"));
 const shortText = v.pipe(text, v.maxLength(256));
 const strings = v.pipe(
-  v.array(v.pipe(v.string(), v.maxLength(256), v.regex(/^\P{Cc}*$/u, "must not hold control characters"))),
+  v.array(
+    v.pipe(
+      v.string(),
+      v.maxLength(256),
+      v.check((value) => !controls.test(value), "must not hold control characters"),
+    ),
+  ),
   v.maxLength(1024),
 );
 const version = v.pipe(v.number(), v.integer(), v.minValue(1));
@@ -25,7 +33,7 @@ const version = v.pipe(v.number(), v.integer(), v.minValue(1));
 const shownText = v.pipe(
   shortText,
   v.check(
-    (value) => !/[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/u.test(value),
+    (value) => !controls.test(value) && !/[\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/.test(value),
     "must not hold control characters",
   ),
 );

@@ -53,5 +53,6 @@ export function signedToken(auth: {
 
 /** Trimmed, and only A-Z lower-cased: other letters keep their case, so that every language agrees on the bytes. */
 export function normalise(value: string | undefined): string {
-  return (value ?? "").trim().replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+  const trimmed = (value ?? "").trim();
+  return /[A-Z]/.test(trimmed) ? trimmed.replace(/[A-Z]+/g, (letters) => letters.toLowerCase()) : trimmed;
 }

@@ -1,7 +1,7 @@
 /** `node.json`: the id under which this machine's node host is known, kept over restarts. */
 import * as v from "valibot";
 import { OpenClawError } from "../errors.ts";
-import { randomUuid, type Runtime } from "../runtime.ts";
+import type { Runtime } from "../runtime.ts";
 import { readTextFile, writeTextFile } from "../store/atomic-file.ts";
 import { withLock } from "../store/lock.ts";
 
@@ -14,7 +14,7 @@ export async function openNodeId(path: string, runtime: Runtime): Promise<string
   return withLock(
     `${path}.lock`,
     async () => {
-      const nodeId = (await readNodeId(path)) ?? randomUuid(runtime);
+      const nodeId = (await readNodeId(path)) ?? runtime.uuid();
       await writeTextFile(path, `${JSON.stringify({ version: 1, nodeId }, null, 2)}\n`);
       return nodeId;
     },

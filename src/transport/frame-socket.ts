@@ -16,8 +16,10 @@ export interface CloseInfo {
 export interface FrameSocketListener {
   text(text: string): void;
   binary?(): void;
-  /** Any sign of life: a message, a ping or a pong. */
+  /** A sign of life: a message, or the answer to a ping. */
   alive?(): void;
+  /** The other side asked for a sign of life, which it has got. */
+  pinged?(): void;
   closed(info: CloseInfo): void;
 }
 
@@ -26,6 +28,7 @@ const closeGraceMs = 2000;
 
 export class FrameSocket {
   readonly #socket: WebSocket;
+  readonly #listener: FrameSocketListener;
   readonly #stream: Duplex | undefined;
   #isGathering = false;
   #grace: NodeJS.Timeout | undefined;
@@ -33,18 +36,15 @@ export class FrameSocket {
   /** `stream` is what the WebSocket writes to; where it is given, messages that are sent together leave together. */
   constructor(socket: WebSocket, listener: FrameSocketListener, stream?: Duplex) {
     this.#socket = socket;
+    this.#listener = listener;
     this.#stream = stream;
     let cause: unknown;
-    const alive = () => listener.alive?.();
     socket.on("message", (data: RawData, isBinary: boolean) => {
-      alive();
+      listener.alive?.();
       if (isBinary) listener.binary?.();
       else listener.text(asText(data));
     });
-    if (listener.alive !== undefined) {
-      socket.on("ping", alive);
-      socket.on("pong", alive);
-    }
+    if (listener.pinged !== undefined) socket.on("ping", () => listener.pinged?.());
     socket.on("error", (error) => {
       cause = error;
     });
@@ -88,8 +88,11 @@ export class FrameSocket {
     });
   }
 
+  /** Asks for a sign of life. Its answer is waited for only now: a thousand idle sockets need not hold a listener each. */
   ping(): void {
-    if (this.isOpen) this.#socket.ping();
+    if (!this.isOpen) return;
+    this.#socket.removeAllListeners("pong").once("pong", () => this.#listener.alive?.());
+    this.#socket.ping();
   }
 
   /** Sends a close frame, waits for its echo, and drops the connection when none comes. */

@@ -3,7 +3,7 @@ import { connect, createServer } from "node:net";
 import type { Server as TcpServer, Socket } from "node:net";
 import type { AuthContext, Connection, ServerChannel, Session } from "ssh2";
 import { OpenClawError, systemCode } from "../errors.ts";
-import { sameSecret } from "../secret.ts";
+import { credentialDigest } from "../secret.ts";
 import type { Secret } from "../secret.ts";
 import { Bridges, reset } from "./bridge.ts";
 import { keyFingerprint, knownHostsLine } from "./known-hosts.ts";
@@ -77,7 +77,7 @@ async function authorizer({ authorizedKey, password, passwordMethods }: SshServe
     throw new OpenClawError("usage", "cannot read the authorized key of the SSH server", { cause: key });
   const byPassword = password === undefined ? [] : (passwordMethods ?? ["password", "keyboard-interactive"]);
   const methods: Method[] = [...(key === undefined ? [] : ["publickey" as const]), ...byPassword];
-  const isPassword = (answer: string) => password !== undefined && sameSecret(password.reveal(), answer);
+  const isPassword = (answer: string) => password?.isShownBy(credentialDigest(answer)) === true;
 
   return (attempt) => {
     const decide = (allowed: boolean) => (allowed ? attempt.accept() : attempt.reject([...methods]));

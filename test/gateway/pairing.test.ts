@@ -501,8 +501,9 @@ test("without the old key the old token still counts, and the next connect with 
     ({ deviceToken } = await world.node({ device }));
   }
   await using world = await startGateway({ store: store.path, tokenKey: Buffer.alloc(32, 9) });
-  const { response } = await world.connect({ device, auth: { deviceToken } });
-  expect(response.payload).toMatchObject({ auth: { method: "device-token" } });
+  const kept = await world.connect({ device, auth: { deviceToken } });
+  expect(kept.response.payload).toMatchObject({ auth: { method: "device-token", deviceToken } });
+  const { response } = await world.connect({ device, auth: { token: sharedToken } });
   const renewed = textAt(response.payload, "auth", "deviceToken");
   expect(renewed).not.toBe(deviceToken);
   expect((await world.connect({ device, auth: { deviceToken: renewed } })).response.ok).toBe(true);

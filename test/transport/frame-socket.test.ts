@@ -105,15 +105,11 @@ describe("messages", () => {
 });
 
 describe("signs of life", () => {
-  test("are messages of either kind, pings and pongs", async () => {
+  test("are messages of either kind, and pings", async () => {
     const alive = collect<undefined>();
-    await using pair = await connectPair({ alive: () => alive.add(undefined), binary: () => {} });
-    const actions = [
-      () => pair.peer.send("x"),
-      () => pair.peer.send(Buffer.from("x")),
-      () => pair.peer.ping(),
-      () => pair.peer.pong(),
-    ];
+    const heard = () => alive.add(undefined);
+    await using pair = await connectPair({ alive: heard, pinged: heard, binary: () => {} });
+    const actions = [() => pair.peer.send("x"), () => pair.peer.send(Buffer.from("x")), () => pair.peer.ping()];
     for (const [index, act] of actions.entries()) {
       act();
       await alive.next(index + 1);

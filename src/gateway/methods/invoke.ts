@@ -4,7 +4,6 @@ import { optional } from "../../pairing/requests.ts";
 import { maxInvokeTimeoutMs } from "../../protocol/limits.ts";
 import type { InvokeOutcome, MethodHandlers } from "../../protocol/methods.ts";
 import { invalidRequest, unavailable } from "../../protocol/wire-error.ts";
-import { randomUuid } from "../../runtime.ts";
 import type { CallContext } from "../dispatch.ts";
 import type { Session } from "../session.ts";
 import type { MethodHouse } from "./house.ts";
@@ -22,7 +21,7 @@ type InvokeMethods = Pick<
 export function invokeMethods(house: MethodHouse): InvokeMethods {
   const { invokes, runtime, policy } = house;
   const invokeApprovals = async (nodeId: string, command: string, params: unknown): Promise<unknown> => {
-    const call = { command, params, timeoutMs: policy.limits.invokeTimeoutMs, idempotencyKey: randomUuid(runtime) };
+    const call = { command, params, timeoutMs: policy.limits.invokeTimeoutMs, idempotencyKey: runtime.uuid() };
     const { payload } = await invokes.invoke(callableNode(house, nodeId, command), call);
     return payload;
   };

@@ -1,6 +1,5 @@
 /** `system.run` and `system.run.prepare`: run one program if the exec policy allows it (protocol.md § 7.5). */
 import { isFailure } from "../../errors.ts";
-import { randomUuid } from "../../runtime.ts";
 import type { ExecDecision } from "../exec-policy.ts";
 import { failedToStart, type ProcessResult, runProcess } from "../run-process.ts";
 import { childEnvironment } from "./child-environment.ts";
@@ -98,7 +97,7 @@ async function run(
 function eventSender(request: RunParams, context: InvokeContext) {
   const about = {
     sessionKey: request.sessionKey || "node",
-    runId: request.runId || randomUuid(context.runtime),
+    runId: request.runId || context.runtime.uuid(),
     host: "node",
     command: shortCommandText(request.command),
   };
