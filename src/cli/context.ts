@@ -1,5 +1,6 @@
 /** What a command may ask for. Everything is made at its first use, so that `--help` reads no file and opens no key. */
 import { homedir } from "node:os";
+import { addAbortSignal, Readable } from "node:stream";
 import type { Credential, GatewayAddress } from "../client/connect-gateway.ts";
 import { parseDuration } from "../config/duration.ts";
 import { statePaths, type StatePaths } from "../config/paths.ts";
@@ -10,9 +11,9 @@ import { type Log, type Runtime, systemRuntime, withLog } from "../runtime.ts";
 import type { Secret } from "../secret.ts";
 import type { TokenFile } from "../state/token-memory.ts";
 import type { Launcher } from "../demo/cli-process.ts";
-import type { Globals } from "./globals.ts";
 import { textLog } from "./log.ts";
 import { Output, type Streams } from "./output.ts";
+import { type Given, pasteable } from "./paste.ts";
 import { Interruption } from "./signals.ts";
 import type { TargetFlags } from "./target-options.ts";
 
@@ -44,7 +45,7 @@ export class Context {
   readonly options: ContextOptions;
   readonly runtime: Runtime;
   output: Output;
-  #globals: Globals = {};
+  #globals: Given = {};
   #timeoutMs = defaultTimeoutMs;
   #deadline: AbortController | undefined;
   #cancelDeadline: (() => void) | undefined;
@@ -93,8 +94,8 @@ export class Context {
     return AbortSignal.any([this.#deadline.signal, this.options.signal]);
   }
 
-  /** Takes the global options in; called once, before the command's action. */
-  useGlobals(globals: Globals): void {
+  /** Takes the command line's options in; called once, before the command's action. */
+  useGlobals(globals: Given): void {
     this.#globals = globals;
     this.output = this.#makeOutput();
     if (globals.timeout !== undefined) this.#timeoutMs = parseDuration(globals.timeout, "--timeout");
@@ -104,6 +105,11 @@ export class Context {
   extendTimeout(ms: number): void {
     if (this.#globals.timeout === undefined && ms > this.#timeoutMs) this.#timeoutMs = ms;
     if (this.#deadline !== undefined) this.#armDeadline();
+  }
+
+  /** A command to print: with what this one was given to find its gateway and its state. */
+  pasteable(command: string): string {
+    return pasteable(command, this.#globals);
   }
 
   paths(): StatePaths {
@@ -267,7 +273,9 @@ export class Context {
       });
     }
     this.#stdinReader = what;
-    yield* asInput(this.streams.stdin);
+    const { stdin } = this.streams;
+    if (stdin instanceof Readable) addAbortSignal(this.options.signal, stdin); // who is asked to stop does not wait for its end
+    yield* asInput(stdin);
   }
 
   /** Where this machine's own gateway listens now, whatever the configuration says. */

@@ -63,9 +63,9 @@ const texts: Readonly<Record<FailureCode, Omit<FailureEntry, "exit">>> = {
   },
   "tls-failed": {
     meaning: "TLS could not be set up",
-    causes:
-      "a self-signed certificate without a pin, a name that the certificate does not have, plain ws on the other side",
-    remedy: "pin the certificate with --tls-fingerprint <sha256>",
+    causes: "a self-signed certificate without a pin, a name that the certificate does not have, TLS on one side only",
+    remedy:
+      "pin the certificate with --tls-fingerprint <sha256>; where only one side has TLS, ws:// for wss://, or the reverse",
   },
   "not-a-gateway": {
     meaning: "something listens there, but it is no gateway",

@@ -1,6 +1,7 @@
 /** From anything thrown to what the shell sees: exit code, the lines on stderr, the object under --json. Pure. */
 import { OpenClawError } from "../errors.ts";
 import { exitCodes, exitNames } from "./exit-codes.ts";
+import type { Interruption } from "./signals.ts";
 
 export interface FailureReport {
   readonly exitCode: number;
@@ -16,10 +17,18 @@ export interface FailureReport {
   readonly lines: readonly string[];
 }
 
-/** What is not an `OpenClawError` is our own bug, and is called that; its stack shows with `debug`. */
-export function describeFailure(thrown: unknown, debug = false): FailureReport {
+/**
+ * What is not an `OpenClawError` is our own bug, and is called that; its stack shows with `debug`. `pasteable` makes the command of the
+ * fix lead to where this one went.
+ */
+export function describeFailure(
+  thrown: unknown,
+  debug = false,
+  pasteable = (command: string) => command,
+): FailureReport {
   const failure = thrown instanceof OpenClawError ? thrown : internal(thrown);
-  const { code, message, hint, fix, details } = failure;
+  const { code, message, hint, details } = failure;
+  const fix = failure.fix === undefined ? undefined : pasteable(failure.fix);
   const stack = debug ? stackLines(thrown) : [];
   return {
     exitCode: exitCodes[exitNames[code]],
@@ -37,6 +46,11 @@ export function describeFailure(thrown: unknown, debug = false): FailureReport {
       ...stack,
     ],
   };
+}
+
+/** A command that was told to stop before it had its answer. Who pressed Ctrl-C knows; who reads JSON is told. */
+export function describeInterruption({ message, signal, exitCode }: Interruption): FailureReport {
+  return { exitCode, error: { code: "failed", message, details: { signal } }, lines: [] };
 }
 
 function internal(thrown: unknown): OpenClawError {

@@ -9,7 +9,8 @@ export function oneNode(argument: string | undefined, option: string | undefined
   const wanted = argument ?? option;
   if (wanted === undefined) {
     throw new OpenClawError("usage", "name the node", {
-      hint: "its id, a prefix of it, or its name: openclaw nodes list",
+      hint: "its id, a prefix of it, or its name",
+      fix: "openclaw nodes list",
     });
   }
   if (argument !== undefined && option !== undefined && argument !== option) {

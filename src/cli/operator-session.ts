@@ -68,6 +68,7 @@ async function openAsDevice(context: Context, target: Target, scopes: readonly s
     hint:
       session.hello.auth?.removedScopesReason ??
       "approve the wider request on the gateway's host (openclaw devices list)",
+    fix: "openclaw devices list",
     details: { granted: held, missing: lacking },
   });
 }
@@ -83,6 +84,7 @@ function common(
     scopes,
     timeoutMs: context.timeoutMs,
     signal: context.oneShotSignal,
+    callDefaults: { timeoutMs: context.timeoutMs, signal: context.oneShotSignal },
     runtime: context.runtime,
   };
 }

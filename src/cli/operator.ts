@@ -14,5 +14,13 @@ export async function asOperator<Result>(
   await refuseDeadPort(flags);
   const { openOperator } = await import("./operator-session.ts");
   await using session = await openOperator(context, flags, scopes);
-  return await action(session);
+  // Who did not answer in time, or after a Ctrl-C, is not waited for with a goodbye either.
+  const drop = () => session.terminate();
+  const signal = context.oneShotSignal;
+  signal.addEventListener("abort", drop, { once: true });
+  try {
+    return await action(session);
+  } finally {
+    signal.removeEventListener("abort", drop);
+  }
 }

@@ -67,7 +67,7 @@ export class Output {
   /** The failure, in the one form that the caller reads. */
   failure({ error, lines }: FailureReport): void {
     if (this.options.json) this.#streams.stdout.write(`${JSON.stringify({ ok: false, error })}\n`);
-    this.#streams.stderr.write(`${harmless(lines.join("\n"))}\n`);
+    if (lines.length > 0) this.#streams.stderr.write(`${harmless(lines.join("\n"))}\n`);
   }
 
   /** A table that fits the terminal; piped output is not cut. */

@@ -27,7 +27,7 @@ export async function rotateOwnToken(
   const remembered = await memory.recall(key);
   if (remembered === undefined) {
     throw new OpenClawError("credential-missing", `this machine holds no ${role} token of ${key.gateway}`, {
-      hint: `pair first: openclaw pair request --role ${role}, and have it approved`,
+      hint: "ask for pairing first, and have it approved",
       fix: `openclaw pair request --role ${role}`,
     });
   }
@@ -46,6 +46,7 @@ export async function rotateOwnToken(
       credential: { kind: "deviceToken", secret },
       timeoutMs: context.timeoutMs,
       signal: context.oneShotSignal,
+      callDefaults: { timeoutMs: context.timeoutMs, signal: context.oneShotSignal },
       runtime: context.runtime,
     });
   await using session = await connect(remembered.token);

@@ -3,7 +3,7 @@ import { Command } from "commander";
 import type { Context } from "./context.ts";
 import { addGlobals, configure, globalsWithValue } from "./globals.ts";
 import { type Group, groups } from "./groups.ts";
-import { version } from "../version.ts";
+import { versionLine } from "./version-line.ts";
 
 /** The program with the command that `argv` names and no other; with no name, or an unknown one, every group stands there by its summary. */
 export async function buildProgram(context: Context, argv: readonly string[]): Promise<Command> {
@@ -59,7 +59,7 @@ function speakThrough(context: Context, command: Command): Command {
 function emptyProgram(context: Context): Command {
   const program = configure(new Command("openclaw"))
     .description("Pair OpenClaw gateways through SSH tunnels, and know why when it does not work")
-    .version(`openclaw ${version}`, "-V, --version", "print the version")
+    .version(versionLine(context.output.options.json), "-V, --version", "print the version")
     .usage("[options] <command>")
     // Names alone: the list is the same whether a group was loaded or not.
     .configureHelp({ showGlobalOptions: false, subcommandTerm: (command) => command.name() })

@@ -5,10 +5,12 @@ export type InterruptingSignal = keyof typeof exitCodes;
 /** The reason of an abort by a signal, with the exit code that shells expect of it. */
 export class Interruption extends Error {
   readonly exitCode: number;
+  readonly signal: InterruptingSignal;
 
   constructor(signal: InterruptingSignal) {
     super(`stopped by ${signal}`);
     this.name = "Interruption";
+    this.signal = signal;
     this.exitCode = exitCodes[signal];
   }
 }
@@ -21,6 +23,12 @@ const sameWishMs = 300;
 
 /** Everything ends within this time after the first signal. */
 const graceMs = 2000;
+
+/**
+ * Set to 1 by who holds our standard input open for as long as we are to live. A process that is killed tells nobody, but its end of
+ * the pipe closes.
+ */
+const endWithStdin = "OPENCLAW_END_WITH_STDIN";
 
 export interface Signals {
   readonly signal: AbortSignal;
@@ -45,11 +53,23 @@ export function listenForSignals(from: NodeJS.Process): Signals {
   };
   const names = ["SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP"] as const;
   for (const name of names) from.on(name, interrupt);
+  const letGo = from.env[endWithStdin] === "1" ? holdOnTo(from, () => interrupt("SIGHUP")) : undefined;
   return {
     signal: controller.signal,
     interrupt,
     stop() {
       for (const name of names) from.off(name, interrupt);
+      letGo?.();
     },
+  };
+}
+
+/** Calls `lost` when standard input ends. The wish is ours alone: programs that we start do not inherit it. */
+function holdOnTo({ env, stdin }: NodeJS.Process, lost: () => void): () => void {
+  delete env[endWithStdin];
+  stdin.once("end", lost).once("error", lost).resume();
+  stdin.unref(); // a command that is done does not wait for it
+  return () => {
+    stdin.off("end", lost).destroy();
   };
 }

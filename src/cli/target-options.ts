@@ -35,3 +35,17 @@ export function withTarget(command: Command): Command {
     .option("--no-auth-header", "do not send Authorization on the upgrade")
     .option("--insecure-ws", "send secrets over plain ws to a host that is not loopback");
 }
+
+const groupsWithTarget: ReadonlySet<string> = new Set(["call", "devices", "nodes", "pair"]);
+const commandsWithTarget: ReadonlySet<string> = new Set(["gateway status", "node run"]);
+
+/** True when a command that starts with these words (`devices approve`) takes the target options. */
+export function takesTarget(words: string): boolean {
+  const [group = "", verb = ""] = words.split(" ");
+  return groupsWithTarget.has(group) || commandsWithTarget.has(`${group} ${verb}`);
+}
+
+/** True for options of a command that takes the target options: `--port` of `gateway run` is another port, `--password-file` of a tunnel another password. */
+export function hasTarget({ authHeader }: TargetFlags): boolean {
+  return authHeader !== undefined; // `--no-auth-header` has a value wherever it exists
+}

@@ -8,7 +8,8 @@ export function oneDevice(argument: string | undefined, option: string | undefin
   const wanted = argument ?? option;
   if (wanted === undefined) {
     throw new OpenClawError("usage", "name the device", {
-      hint: "its id, a prefix of it, or its name: openclaw devices list",
+      hint: "its id, a prefix of it, or its name",
+      fix: "openclaw devices list",
     });
   }
   if (argument !== undefined && option !== undefined && argument !== option) {

@@ -12,8 +12,9 @@ import { type Runtime, systemRuntime } from "../runtime.ts";
 import type { Secret } from "../secret.ts";
 import { dial } from "../transport/dial.ts";
 import type { FrameSocket } from "../transport/frame-socket.ts";
+import { givenUp, type Step, timedOut } from "../transport/unreachable.ts";
 import { connectId, HandshakeInbox } from "./handshake-inbox.ts";
-import { GatewaySession, type Liveness } from "./gateway-session.ts";
+import { type CallOptions, GatewaySession, type Liveness } from "./gateway-session.ts";
 
 export interface GatewayAddress {
   /** `ws(s)://host:port/path`. */
@@ -57,6 +58,8 @@ export interface ConnectOptions {
   readonly runtime?: Runtime;
   /** When silence counts as the connection's end; 15 s and 10 s unless told otherwise. */
   readonly liveness?: Liveness | undefined;
+  /** What holds for calls of the session that say nothing else. */
+  readonly callDefaults?: CallOptions | undefined;
   /** Every event of the session, from the first one after hello-ok. */
   readonly onEvent?: ((event: EventFrame) => void) | undefined;
 }
@@ -70,6 +73,7 @@ export async function connectGateway(options: ConnectOptions): Promise<GatewaySe
   const socket = await dialGateway(options, inbox);
   const stop = () => socket.terminate();
   signal.addEventListener("abort", stop, { once: true });
+  let step: Step = "challenge";
   try {
     const challenge = await inbox.challenge();
     socket.send(
@@ -80,15 +84,17 @@ export async function connectGateway(options: ConnectOptions): Promise<GatewaySe
         params: connectParams(options, challenge, runtime),
       }),
     );
+    step = "hello";
     const hello = readHello(await inbox.response(), options.gateway.url);
     signal.removeEventListener("abort", stop);
-    const { onEvent, liveness, gateway } = options;
-    return new GatewaySession({ socket, hello, runtime, onEvent, liveness, url: gateway.url }, inbox);
+    const { onEvent, liveness, callDefaults, gateway } = options;
+    return new GatewaySession({ socket, hello, runtime, onEvent, liveness, callDefaults, url: gateway.url }, inbox);
   } catch (error) {
     signal.removeEventListener("abort", stop);
     socket.close(closeCodes.policy, "connect failed");
-    if (options.signal?.aborted === true) throw options.signal.reason;
-    if (deadline.aborted) throw noHello(options);
+    const url = new URL(options.gateway.url);
+    if (options.signal?.aborted === true) throw givenUp(url, step, options.signal.reason);
+    if (deadline.aborted) throw timedOut(url, step, options.timeoutMs, error);
     throw error;
   }
 }
@@ -184,11 +190,4 @@ function readHello(response: ResponseFrame, url: string): HelloOk {
   const read = readHelloOk(response.payload);
   if ("hello" in read) return read.hello;
   throw new OpenClawError("protocol", `the gateway at ${url} sent a hello-ok that cannot be read: ${read.problem}`);
-}
-
-function noHello({ gateway, timeoutMs }: ConnectOptions): OpenClawError {
-  return new OpenClawError("timeout", `${gateway.url} did not finish the handshake within ${timeoutMs} ms`, {
-    hint: "something listens there but does not answer like a gateway; check the port",
-    details: { timeoutMs },
-  });
 }

@@ -7,10 +7,11 @@ import type { Method, MethodParams, MethodResults } from "../protocol/methods.ts
 import type { Runtime } from "../runtime.ts";
 import { Calls } from "../transport/calls.ts";
 import type { CloseInfo, FrameSocket } from "../transport/frame-socket.ts";
+import { givenUp } from "../transport/unreachable.ts";
 import type { HandshakeInbox } from "./handshake-inbox.ts";
 
 export interface CallOptions {
-  /** Milliseconds to wait for the response; 10 s unless told otherwise. */
+  /** Milliseconds to wait for the response; the session's own default, or 10 s, unless told otherwise. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -21,6 +22,7 @@ interface SessionParts {
   readonly runtime: Runtime;
   readonly onEvent: ((event: EventFrame) => void) | undefined;
   readonly liveness: Liveness | undefined;
+  readonly callDefaults: CallOptions | undefined;
   readonly url: string;
 }
 
@@ -46,11 +48,15 @@ export class GatewaySession implements AsyncDisposable {
   readonly #calls: Calls;
   readonly #onEvent: ((event: EventFrame) => void) | undefined;
   readonly #liveness: Liveness;
+  readonly #callDefaults: CallOptions;
   readonly #stopWatching: () => void;
   #heardAtMs: number;
   #pingedAtMs: number | undefined;
 
-  constructor({ socket, hello, runtime, onEvent, liveness, url }: SessionParts, inbox: HandshakeInbox) {
+  constructor(
+    { socket, hello, runtime, onEvent, liveness, callDefaults = {}, url }: SessionParts,
+    inbox: HandshakeInbox,
+  ) {
     this.hello = hello;
     this.url = url;
     this.#socket = socket;
@@ -59,6 +65,7 @@ export class GatewaySession implements AsyncDisposable {
     this.#calls = new Calls((text) => socket.send(text));
     this.#heardAtMs = runtime.now();
     this.#liveness = liveness ?? defaultLiveness;
+    this.#callDefaults = callDefaults;
     const timer = setInterval(() => this.#watch(), Math.min(maxWatchMs, this.#liveness.quietMs)).unref();
     this.#stopWatching = () => clearInterval(timer);
     const { promise, resolve } = Promise.withResolvers<CloseInfo>();
@@ -81,8 +88,12 @@ export class GatewaySession implements AsyncDisposable {
   }
 
   /** Calls any method, known to us or not. */
-  request(method: string, params: unknown, { timeoutMs = defaultCallMs, signal }: CallOptions = {}): Promise<unknown> {
-    return this.#calls.call(method, params, timeoutMs, signal);
+  request(method: string, params: unknown, options: CallOptions = {}): Promise<unknown> {
+    const timeoutMs = options.timeoutMs ?? this.#callDefaults.timeoutMs ?? defaultCallMs;
+    const signal = options.signal ?? this.#callDefaults.signal;
+    return this.#calls.call(method, params, timeoutMs, signal).catch((error: unknown) => {
+      throw givenUp(new URL(this.url), `call ${method}`, error);
+    });
   }
 
   /** Says goodbye and resolves when the connection is gone. */

@@ -44,5 +44,11 @@ export function outcomeOfClose(code: number, reason: string): Outcome {
 
 function retryAfterMs(error: OpenClawError): number | undefined {
   const value = error.details?.["retryAfterMs"];
-  return typeof value === "number" && value >= 0 ? value : undefined;
+  return typeof value === "number" && value >= 0 ? Math.min(Math.max(value, minWaitMs), maxWaitMs) : undefined;
 }
+
+/** Milliseconds before we try again though "now" was answered: a server that always says so would be asked without a pause. */
+const minWaitMs = 250;
+
+/** Nobody is obeyed for longer: a date far in the future would mean never, and timers end at 2^31 ms. A day. */
+const maxWaitMs = 86_400_000;

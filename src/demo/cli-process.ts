@@ -18,6 +18,9 @@ export interface CliProcessOptions {
   readonly signal: AbortSignal;
 }
 
+/** Makes the command end when its standard input does. The system closes our end of it however we end. */
+const tied = { OPENCLAW_END_WITH_STDIN: "1" };
+
 /** Time between the polite signal and the other one. */
 const stopGraceMs = 1000;
 
@@ -35,10 +38,11 @@ export class CliProcess implements AsyncDisposable {
     this.#name = words.slice(0, 2).join(" ");
     this.#signal = signal;
     this.#child = spawn(launcher.command, [...launcher.args, ...words, "--json", "--no-input"], {
-      env: { ...env },
-      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...env, ...tied },
+      stdio: ["pipe", "pipe", "pipe"],
     });
-    const { stdout, stderr } = this.#child;
+    const { stdin, stdout, stderr } = this.#child;
+    stdin?.on("error", () => {}); // nothing is ever written to it
     if (stdout !== null) createInterface({ input: stdout }).on("line", (line) => this.#hear(line));
     stderr?.setEncoding("utf8").on("data", (text: string) => void (this.#errors = (this.#errors + text).slice(-4000)));
     this.#exited = new Promise((resolve) => {

@@ -36,7 +36,13 @@ export interface DemoResult {
   readonly rotatedMs: number;
   readonly durationMs: number;
   /** Commands to play with while everything is up. */
-  readonly tryThis: readonly string[];
+  readonly tryThis: readonly DemoCommand[];
+}
+
+/** A command line of ours, without the program's name, and the state directory it is about. */
+export interface DemoCommand {
+  readonly stateDir: string;
+  readonly words: readonly string[];
 }
 
 export interface DemoOptions {
@@ -70,6 +76,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
 interface Machine {
   readonly name: string;
   readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stateDir: string;
   readonly port: number;
   readonly token: string;
 }
@@ -147,9 +154,9 @@ class Demo {
       rotatedMs,
       durationMs: this.#options.runtime.now() - this.#startedAtMs,
       tryThis: [
-        `OPENCLAW_STATE_DIR=${laptop.env["OPENCLAW_STATE_DIR"]} openclaw nodes list --port ${laptop.port}`,
-        `OPENCLAW_STATE_DIR=${host.env["OPENCLAW_STATE_DIR"]} openclaw nodes invoke laptop system.info --port ${host.port}`,
-        `OPENCLAW_STATE_DIR=${laptop.env["OPENCLAW_STATE_DIR"]} openclaw devices list --port ${laptop.port}`,
+        commandFor(laptop, "nodes", "list"),
+        commandFor(host, "nodes", "invoke", "laptop", "system.info"),
+        commandFor(laptop, "devices", "list"),
       ],
     };
   }
@@ -163,7 +170,7 @@ class Demo {
     const gateway = this.#start(env, ["gateway", "run", "--port", "0"]);
     const { port } = await gateway.next(isEvent("ready"));
     const { token } = await this.#ask(env, ["gateway", "token", "--show"]);
-    return { name, env, port: Number(port), token: String(token) };
+    return { name, env, stateDir: this.#stateDirOf(name), port: Number(port), token: String(token) };
   }
 
   async #startSsh(): Promise<SshSide> {
@@ -231,8 +238,12 @@ class Demo {
     return {
       ...Object.fromEntries(own),
       HOME: join(this.#directory, name),
-      OPENCLAW_STATE_DIR: join(this.#directory, name, "state"),
+      OPENCLAW_STATE_DIR: this.#stateDirOf(name),
     };
+  }
+
+  #stateDirOf(name: string): string {
+    return join(this.#directory, name, "state");
   }
 
   /** A long-running command; it ends with the demo. */
@@ -254,6 +265,10 @@ class Demo {
     onStep({ event: "step", step, detail: describe(value), durationMs: runtime.now() - startedAtMs });
     return value;
   }
+}
+
+function commandFor({ stateDir, port }: Machine, ...words: readonly string[]): DemoCommand {
+  return { stateDir, words: [...words, "--port", String(port)] };
 }
 
 interface SshSide {

@@ -96,7 +96,9 @@ async function startOpenSsh(
   await writeFile(path("sshd_config"), `${config.join("\n")}\n`, { mode: 0o600 });
   // sshd insists on this directory when it runs as root.
   if (process.getuid?.() === 0) await mkdir("/run/sshd", { recursive: true, mode: 0o755 });
-  const child = spawn(sshd, ["-D", "-e", "-f", path("sshd_config")], { stdio: "ignore" });
+  const child = spawn("/bin/sh", ["-c", tiedToStdin, sshd, "-D", "-e", "-f", path("sshd_config")], {
+    stdio: ["pipe", "pipe", "ignore"],
+  });
   const killAtOnce = () => void child.kill("SIGKILL");
   process.once("exit", killAtOnce);
   child.once("close", () => process.off("exit", killAtOnce));
@@ -112,6 +114,16 @@ async function startOpenSsh(
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }
+
+/**
+ * Runs a program of somebody else's, `$0`, in place of the shell, beside a watcher that ends it when standard input ends: the system closes
+ * our end of that pipe however we end. The watcher alone keeps standard output open, so that `close` tells of the end of both.
+ */
+const tiedToStdin = `
+exec 3<&0 </dev/null
+{ read -r _ <&3; kill $$; } 2>/dev/null &
+exec "$0" "$@" >/dev/null 3<&-
+`;
 
 const startDeadlineMs = 5000;
 const pollMs = 50;

@@ -5,11 +5,13 @@
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { connect as connectTcp, isIP, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { OpenClawError, systemCode } from "../errors.ts";
+import { isFailure, OpenClawError, systemCode } from "../errors.ts";
 import { maxPayloadBytes } from "../protocol/limits.ts";
 import type { Secret } from "../secret.ts";
 import { type CloseInfo, FrameSocket, type FrameSocketListener } from "./frame-socket.ts";
-import { hostOf, hungUp, portOf, unreachable } from "./unreachable.ts";
+import { isPlainAnswer, isTlsAlert, plainNotTls, speaksTls, tlsNotPlain } from "./tls-mismatch.ts";
+import { givenUp, hostOf, hungUp, portOf, type Step, timedOut, unreachable } from "./unreachable.ts";
+import { upgradeRefusal } from "./upgrade-refusal.ts";
 
 export interface DialOptions {
   /** `ws://` or `wss://`, host, port and path. Never with credentials. */
@@ -30,16 +32,31 @@ export async function dial(options: DialOptions, listener: FrameSocketListener):
   const deadline = AbortSignal.timeout(options.timeoutMs);
   const signal = options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal]);
   let socket: Socket | undefined;
+  let step: Step = "tcp-connect";
   try {
     socket = await openTcp(url, signal);
-    if (url.protocol === "wss:") socket = await openTls(socket, url, options.tlsFingerprint, signal);
+    if (url.protocol === "wss:") {
+      step = "tls-handshake";
+      socket = await openTls(socket, url, options.tlsFingerprint, signal);
+    }
+    step = "http-upgrade";
     return await upgrade(socket, url, options, signal, listener);
   } catch (error) {
     socket?.destroy();
-    if (options.signal?.aborted === true) throw options.signal.reason;
-    if (deadline.aborted) throw timedOut(url, options.timeoutMs);
+    if (options.signal?.aborted === true) throw givenUp(url, step, options.signal.reason);
+    if (deadline.aborted) throw timedOut(url, step, options.timeoutMs, error);
+    if (step === "http-upgrade" && url.protocol === "ws:" && mayBeTls(error) && (await speaksTls(url, signal))) {
+      throw tlsNotPlain(url, error);
+    }
     throw error;
   }
+}
+
+/** A TLS server that is asked in plain text hangs up (OpenSSL), answers with an alert, or with a 400 in words of its own. */
+function mayBeTls(error: unknown): boolean {
+  if (!isFailure(error, "unreachable", "not-a-gateway")) return false;
+  const status = error.details?.["status"];
+  return status === 400 || (status === undefined && (error.code === "unreachable" || isTlsAlert(error.cause)));
 }
 
 function openTcp(url: URL, signal: AbortSignal): Promise<Socket> {
@@ -127,6 +144,7 @@ async function upgrade(
         text: (text) => listener.text(text),
         binary: () => listener.binary?.(),
         alive: () => listener.alive?.(),
+        pinged: () => listener.pinged?.(),
         closed,
       },
       socket,
@@ -142,7 +160,7 @@ async function upgrade(
       settle(() => resolve(frames));
     });
     web.once("unexpected-response", (_request: ClientRequest, response: IncomingMessage) => {
-      void refusal(url, response).then((error) => {
+      void upgradeRefusal(url, response).then((error) => {
         socket.destroy();
         settle(() => reject(error));
       });
@@ -157,96 +175,21 @@ function assertStillOpen(socket: Socket, url: URL, signal: AbortSignal): void {
   if (socket.destroyed || socket.readableEnded) throw hungUp(url, socket.errored ?? undefined);
 }
 
-/** What an HTTP answer instead of an upgrade means. The body is read as far as it can explain anything. */
-async function refusal(url: URL, response: IncomingMessage): Promise<OpenClawError> {
-  const status = response.statusCode ?? 0;
-  const { said, code } = explanation(await readBody(response));
-  const details: Record<string, unknown> = {
-    status,
-    ...(said === undefined ? {} : { said }),
-    ...(code === undefined ? {} : { code }),
-  };
-  const suffix = said === undefined ? "" : `: ${said}`;
-  if (status === 401 || status === 403) {
-    return new OpenClawError("upgrade-refused", `${url.host} refused the upgrade with HTTP ${status}${suffix}`, {
-      hint: "the gateway, or a proxy in front of it, wants other credentials: check --token, or --header for an access proxy",
-      details,
-    });
-  }
-  if (status >= 300 && status < 400) {
-    const to = response.headers.location;
-    return new OpenClawError("upgrade-refused", `${url.host} answered the upgrade with a redirect (HTTP ${status})`, {
-      hint: "that is what a login proxy does; give it its service token with --header. Redirects are not followed: they could carry the token elsewhere",
-      details: { ...details, ...(to === undefined ? {} : { location: to.slice(0, 200) }) },
-    });
-  }
-  if (status === 429) {
-    const seconds = Number(response.headers["retry-after"]);
-    const retryAfterMs = Number.isFinite(seconds) ? seconds * 1000 : undefined;
-    return new OpenClawError("rate-limited", `${url.host} asks to wait before another try${suffix}`, {
-      details: { ...details, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) },
-    });
-  }
-  if (status === 502 || status === 503 || status === 504) {
-    return new OpenClawError("unreachable", `${url.host} is not ready to take connections (HTTP ${status})${suffix}`, {
-      details,
-    });
-  }
-  return new OpenClawError("not-a-gateway", `${url.host} answered HTTP ${status} instead of a WebSocket upgrade`, {
-    hint: "check the port and the path: something else listens there",
-    details,
-  });
-}
-
-const maxExplanationBytes = 8 * 1024;
-
-async function readBody(response: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  try {
-    for await (const chunk of response) {
-      chunks.push(Buffer.from(chunk));
-      size += Buffer.byteLength(chunk);
-      if (size > maxExplanationBytes) break;
-    }
-  } catch {
-    // The connection broke while it was explaining itself; what came so far has to do.
-  }
-  return Buffer.concat(chunks).toString("utf8");
-}
-
-/** The sentence in a refusal's body: JSON `error.message` with its `error.code`, or one line of plain text. HTML explains nothing. */
-function explanation(body: string): { readonly said?: string | undefined; readonly code?: string } {
-  try {
-    const parsed: unknown = JSON.parse(body);
-    if (typeof parsed === "object" && parsed !== null && "error" in parsed) {
-      const { error } = parsed;
-      if (typeof error === "object" && error !== null && "message" in error) {
-        const code = "code" in error && typeof error.code === "string" ? { code: error.code.slice(0, 100) } : {};
-        return { said: String(error.message).slice(0, 300), ...code };
-      }
-    }
-  } catch {
-    // Not JSON: perhaps a sentence.
-  }
-  const line = body.trim().split("\n")[0] ?? "";
-  return line === "" || line.startsWith("<") || line.startsWith("{") ? {} : { said: line.slice(0, 200) };
-}
-
-function timedOut(url: URL, timeoutMs: number): OpenClawError {
-  return new OpenClawError("timeout", `${url.host} did not answer within ${timeoutMs} ms`, {
-    hint: "check the address and any firewall between, or give it longer with --timeout",
-    details: { timeoutMs },
-  });
-}
-
 function tlsFailed(url: URL, cause: Error): OpenClawError {
+  if (isPlainAnswer(cause)) return plainNotTls(url, cause);
   const code = systemCode(cause) ?? "no code";
-  return new OpenClawError("tls-failed", `no TLS connection to ${url.host}: ${cause.message} (${code})`, {
+  return new OpenClawError("tls-failed", `no TLS connection to ${url.host}: ${reasonOf(cause)} (${code})`, {
     hint: "a self-signed certificate needs --tls-fingerprint; a gateway without TLS needs ws:// instead of wss://",
     cause,
     details: { systemCode: code },
   });
+}
+
+/** OpenSSL's messages are `id:error:code:library:function:reason:file:line`; only the reason is for people. */
+function reasonOf({ message }: Error): string {
+  const [line = ""] = message.split("\n");
+  const [, reason = line] = /:SSL routines:[^:]*:([^:]+):/u.exec(line) ?? [];
+  return reason;
 }
 
 function brokenUpgrade(url: URL, cause: Error): OpenClawError {

@@ -107,7 +107,7 @@ test.each(["unknown-name", "abc", "00000000-0000-0000-0000-000000000000"])(
   async (wanted) => {
     expect(await home.ask(`devices approve ${wanted} --json`)).toMatchObject({
       code: 9,
-      json: { error: { code: "not-found", fix: "openclaw devices list" } },
+      json: { error: { code: "not-found", fix: `openclaw devices list --port ${home.port}` } },
     });
   },
 );
@@ -121,7 +121,7 @@ test("the newest request is only shown, until it is approved by name or with --y
       json: {
         error: {
           code: "approval-unconfirmed",
-          fix: `openclaw devices approve ${requestId}`,
+          fix: `openclaw devices approve ${requestId} --port ${home.port}`,
           details: { request: { requestId, fingerprint: fingerprint(device.id) } },
         },
       },

@@ -127,7 +127,7 @@ test("--self without a token of that gateway says how to get one", async () => {
   using laptop = new CliHome();
   expect(await laptop.run(`devices rotate --self --port ${home.port} --json`)).toMatchObject({
     code: 4,
-    json: { error: { code: "credential-missing", fix: "openclaw pair request --role operator" } },
+    json: { error: { code: "credential-missing", fix: `openclaw pair request --role operator --port ${home.port}` } },
   });
 });
 

@@ -10,6 +10,11 @@ test("--version prints the name and the version", async () => {
   }
 });
 
+test.each(["--version --json", "--json --version", "-V --json"])("%s is one JSON document", async (line) => {
+  using home = new CliHome();
+  expect(await home.run(line)).toMatchObject({ code: 0, json: { ok: true, version }, stderr: "" });
+});
+
 test("without words the help is shown", async () => {
   using home = new CliHome();
   const { code, stdout, stderr } = await home.run([]);
@@ -33,6 +38,11 @@ test.each<[line: string, message: RegExp, hint: string]>([
   ["devices list --jsn", /unknown option '--jsn'/u, "did you mean --json?"],
   ["devices list --porrt 3", /unknown option '--porrt'/u, "did you mean --port?"],
   ["tunnel ope", /unknown command 'ope'/u, "did you mean open?"],
+  ["device list", /unknown command 'device'/u, "did you mean devices?"],
+  ["node list", /unknown command 'list'/u, "did you mean openclaw nodes list?"],
+  ["--profile x node describe kitchen", /unknown command 'describe'/u, "did you mean openclaw nodes describe?"],
+  ["nodes run --port 1", /unknown command 'run'/u, "did you mean openclaw node run?"],
+  ["node frobnicate", /unknown command 'frobnicate'/u, "see --help"],
   ["explain toekn-mismatch", /no error code "toekn-mismatch"/u, "did you mean token-mismatch?"],
   ["config get gateway.prot", /no setting gateway.prot/u, "did you mean gateway.port?"],
 ])("%s is a usage error that suggests the nearest known word", async (line, message, hint) => {

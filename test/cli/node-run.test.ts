@@ -19,6 +19,7 @@ afterAll(() => home[Symbol.asyncDispose]());
 test("a node asks for both approvals with commands that work when they are pasted, then serves, and ends with stopped", async () => {
   await using node = new NodeHome(home, "--display-name kitchen");
   const { running } = node;
+  const sameTarget = `--port ${home.port} --token-file ${node.path("token")}`;
   expect(await running.event("connecting")).toEqual({ event: "connecting", url: `${home.url}/` });
   const device = await running.event("pairing-required", 0, { layer: "device" });
   const deviceId = textAt(device, "deviceId");
@@ -28,14 +29,14 @@ test("a node asks for both approvals with commands that work when they are paste
     deviceId,
     fingerprint: fingerprint(deviceId),
     layer: "device",
-    approve: `openclaw devices approve ${textAt(device, "requestId")}`,
+    approve: `openclaw devices approve ${textAt(device, "requestId")} ${sameTarget}`,
   });
   await succeed(home.paste(device["approve"]));
   const surface = await running.event("pairing-required", 0, { layer: "surface" });
   expect(surface).toMatchObject({
     deviceId,
     layer: "surface",
-    approve: `openclaw nodes approve ${textAt(surface, "requestId")}`,
+    approve: `openclaw nodes approve ${textAt(surface, "requestId")} ${sameTarget}`,
   });
   await succeed(home.paste(surface["approve"]));
   expect(await running.event("ready")).toEqual({
@@ -81,8 +82,13 @@ test("people read a fingerprint, and the command to paste", async () => {
     /^ {2}fingerprint {2}([0-9a-f]{4}:){4}[0-9a-f]{4}$/u,
   );
   expect(await running.lines.find((line) => line.includes("approve "))).toMatch(
-    /openclaw devices approve [0-9a-f-]{36}$/u,
+    /on the gateway's host: openclaw devices approve [0-9a-f-]{36}$/u,
   );
+  const here = await running.lines.find((line) => line.includes("from here"));
+  expect(here).toMatch(new RegExp(`or from here: openclaw devices approve [0-9a-f-]{36} --port ${home.port}$`, "u"));
+  // The same shell: the same environment, and nothing added.
+  const command = here.slice(here.indexOf("openclaw ") + "openclaw ".length);
+  expect(await machine.run(command, { env: { OPENCLAW_GATEWAY_TOKEN: home.token } })).toMatchObject({ code: 0 });
 });
 
 test("--no-wait ends with exit code 5 at the first request, of either layer", async () => {

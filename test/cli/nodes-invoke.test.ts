@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { startHalfGateway } from "../client/half-gateway.ts";
 import { type GatewayHome, type NodeHome, startGatewayHome } from "./world.ts";
 
 let home: GatewayHome;
@@ -104,6 +105,51 @@ test("a node that does not answer in time", async () => {
     json: { ok: false, error: { code: "invoke-timeout" } },
   });
   await asleep.client[Symbol.asyncDispose]();
+});
+
+test.each([
+  ["broken JSON", '{"bins":', "system.which"],
+  ["nothing at all", "", "system.info"],
+])(
+  "an answer that is no JSON, %s, is a failure that names the node and the command",
+  async (_what, payloadJSON, command) => {
+    await using gateway = await startHalfGateway({
+      says: "hello",
+      answers: { "node.invoke": { ok: true, nodeId, command, payload: null, payloadJSON } },
+    });
+    const line = `nodes invoke ${nodeId} ${command} --json --url ${gateway.url}`;
+    expect(await home.run(line)).toMatchObject({
+      code: 1,
+      json: {
+        ok: false,
+        error: {
+          code: "protocol",
+          message: `node ${nodeId} answered ${command} with something that is not JSON`,
+          details: { nodeId, command, answer: payloadJSON },
+        },
+      },
+    });
+  },
+);
+
+test("a node of ours whose answer is no JSON fails through our gateway too", async () => {
+  const device = await home.pair({ displayName: "babbling" });
+  const { client } = await home.connect({ device, displayName: "babbling", commands: ["system.which"] });
+  await home.ask("nodes approve babbling");
+  const invoked = home.ask("nodes invoke babbling system.which --json");
+  const { id } = (await client.event("node.invoke.request")).payload as { id: string };
+  await client.request("node.invoke.result", { id, nodeId: device.id, ok: true, payloadJSON: "so, well" });
+  expect(await invoked).toMatchObject({ code: 1, json: { ok: false, error: { code: "protocol" } } });
+  await client[Symbol.asyncDispose]();
+});
+
+test("an answer that a gateway passes on as text alone is read", async () => {
+  await using gateway = await startHalfGateway({
+    says: "hello",
+    answers: { "node.invoke": { ok: true, nodeId, command: "system.info", payloadJSON: '{"os":"x"}' } },
+  });
+  const line = `nodes invoke ${nodeId} system.info --json --url ${gateway.url}`;
+  expect(await home.run(line)).toMatchObject({ code: 0, json: { payload: { os: "x" } } });
 });
 
 test("a node that is not connected", async () => {

@@ -109,7 +109,7 @@ test("a command list that waits is shown, approved by what the node printed, and
   });
   expect(await home.ask("nodes approve --json")).toMatchObject({
     code: 5,
-    json: { error: { code: "approval-unconfirmed", fix: approve } },
+    json: { error: { code: "approval-unconfirmed", fix: `openclaw nodes approve ${requestId} --port ${home.port}` } },
   });
   expect(await home.paste(approve)).toMatchObject({ code: 0, stdout: expect.stringContaining("Approved for study: ") });
   await node.running.event("ready");

@@ -147,7 +147,7 @@ test("the newest request is only shown, until --yes", async () => {
   const requestId = await own.request({ device: makeDevice() });
   expect(await own.ask("pair approve --latest --json")).toMatchObject({
     code: 5,
-    json: { error: { code: "approval-unconfirmed", fix: `openclaw pair approve ${requestId}` } },
+    json: { error: { code: "approval-unconfirmed", fix: `openclaw pair approve ${requestId} --port ${own.port}` } },
   });
   expect(await own.ask("pair approve --latest --yes --json")).toMatchObject({ code: 0, json: { requestId } });
 });

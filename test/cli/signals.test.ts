@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { once } from "node:events";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
+import { startHalfGateway } from "../client/half-gateway.ts";
 import { startRawServer } from "../fixtures/raw-server.ts";
 import { binPath, CliHome } from "../support/run-cli.ts";
 import { linesOf, startScript } from "../support/run-script.ts";
@@ -76,13 +77,53 @@ test.each(["SIGTERM", "SIGINT"] as const)(
 test.each([
   ["SIGINT", 130],
   ["SIGTERM", 143],
-] as const)("a one-shot command that waits ends on %s with %i, and says nothing more", async (signal, code) => {
+] as const)(
+  "a one-shot command that waits ends on %s with %i, and under --json with one document that says so",
+  async (signal, code) => {
+    using home = new CliHome();
+    await using silent = await startRawServer(() => {});
+    await using waiting = home.spawn(`gateway status --timeout 60s --json --port ${silent.port}`);
+    await expect.poll(() => silent.heard, { timeout: 30_000 }).toContain("Upgrade: websocket");
+    expect(await waiting.stop(signal)).toMatchObject({ code, signal: null, stderr: "", ...stoppedBy(signal) });
+  },
+);
+
+test("people who press Ctrl-C are not told that they did", async () => {
   using home = new CliHome();
   await using silent = await startRawServer(() => {});
-  await using waiting = home.spawn(`gateway status --timeout 60s --json --port ${silent.port}`);
+  await using waiting = home.spawn(`gateway status --timeout 60s --port ${silent.port}`);
   await expect.poll(() => silent.heard, { timeout: 30_000 }).toContain("Upgrade: websocket");
-  expect(await waiting.stop(signal)).toMatchObject({ code, signal: null, stdout: "" });
+  expect(await waiting.stop("SIGINT")).toMatchObject({ code: 130, signal: null, stdout: "", stderr: "" });
 });
+
+test("a command whose gateway let it in and then hangs ends at once on SIGINT, with its document", async () => {
+  using home = new CliHome();
+  await using gateway = await startHalfGateway({ says: "hello" });
+  await using waiting = home.spawn(`devices list --timeout 60s --json --url ${gateway.url}`);
+  await gateway.called.find((method) => method === "device.pair.list");
+  expect(await waiting.stop("SIGINT")).toMatchObject({ code: 130, ...stoppedBy("SIGINT") });
+});
+
+test("a command that reads standard input to its end does not wait for it after SIGTERM", async () => {
+  using home = new CliHome();
+  await using waiting = home.start("nodes invoke kitchen system.run --params - --json", { tty: true });
+  expect(await waiting.stop("SIGTERM")).toMatchObject({ code: 143, ...stoppedBy("SIGTERM") });
+});
+
+test("a request that waits for a decision ends on SIGTERM with its document", async () => {
+  await using world = await startGatewayHome();
+  using machine = new CliHome();
+  await using waiting = machine.spawn(`pair request --role node --wait --json --port ${world.port}`, {
+    env: { OPENCLAW_GATEWAY_TOKEN: world.token },
+  });
+  await expect.poll(async () => (await world.ask("pair list --json")).stdout, { timeout: 30_000 }).toContain("node");
+  expect(await waiting.stop("SIGTERM")).toMatchObject({ code: 143, ...stoppedBy("SIGTERM") });
+});
+
+/** The answer of a command that a signal ended. */
+function stoppedBy(signal: string) {
+  return { json: { ok: false, error: { code: "failed", message: `stopped by ${signal}`, details: { signal } } } };
+}
 
 test.each([
   ["SIGINT", "SIGINT", 130],

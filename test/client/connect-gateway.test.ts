@@ -4,10 +4,12 @@ import { type AddressInfo, createServer } from "node:net";
 import { expect, test } from "vitest";
 import { WebSocketServer } from "ws";
 import { type ConnectOptions, connectGateway } from "../../src/client/connect-gateway.ts";
+import { OpenClawError } from "../../src/errors.ts";
 import { createIdentity } from "../../src/identity/device-identity.ts";
 import type { EventFrame } from "../../src/protocol/frame.ts";
 import { systemRuntime } from "../../src/runtime.ts";
 import { Secret } from "../../src/secret.ts";
+import { startHalfGateway } from "./half-gateway.ts";
 import { makeIdentity } from "../support/node-host.ts";
 import { Recorder } from "../support/recorder.ts";
 import { startRelay } from "../support/relay.ts";
@@ -192,15 +194,56 @@ test.each<
   await expect(connectGateway(asOperator(server.url))).rejects.toMatchObject({ code });
 });
 
-test.each<[string, (socket: { send(text: string): void }) => void]>([
-  ["never sends a challenge", () => {}],
-  ["never answers the connect", (socket) => socket.send(challenge)],
-])("a server that %s: the attempt times out", async (_name, behave) => {
-  await using server = await misbehave(behave);
-  await expect(connectGateway(asOperator(server.url, { timeoutMs: 100 }))).rejects.toMatchObject({
+test.each([
+  ["nothing", "challenge", "the gateway's challenge did not come"],
+  ["challenge", "hello", "the connect request was not answered"],
+] as const)(
+  "a gateway that says %s and no more: the time-out says where, and waiting for what",
+  async (says, step, what) => {
+    await using server = await startHalfGateway({ says });
+    const address = `127.0.0.1:${server.port}`;
+    await expect(connectGateway(asOperator(server.url, { timeoutMs: 500 }))).rejects.toMatchObject({
+      code: "timeout",
+      message: expect.stringMatching(new RegExp(`^${address}: .*${what} within 500 ms$`, "u")),
+      details: { address, step, timeoutMs: 500 },
+    });
+  },
+);
+
+test("the deadline of a whole command says as much", async () => {
+  await using server = await startHalfGateway({ says: "challenge" });
+  const command = new AbortController();
+  const attempt = connectGateway(asOperator(server.url, { signal: command.signal }));
+  void server.called
+    .find((method) => method === "connect")
+    .then(() => command.abort(new OpenClawError("timeout", "too long", { details: { timeoutMs: 7 } })));
+  await expect(attempt).rejects.toMatchObject({
     code: "timeout",
-    details: { timeoutMs: 100 },
+    message: `127.0.0.1:${server.port}: the connect request was not answered within 7 ms`,
+    details: { step: "hello", timeoutMs: 7 },
   });
+});
+
+test("a call that is not answered says where, and which", async () => {
+  await using server = await startHalfGateway({ says: "hello" });
+  await using session = await connectGateway(asOperator(server.url, { callDefaults: { timeoutMs: 30 } }));
+  await expect(session.call("node.list", {})).rejects.toMatchObject({
+    code: "timeout",
+    message: `127.0.0.1:${server.port}: node.list was not answered within 30 ms`,
+    details: { address: `127.0.0.1:${server.port}`, step: "call node.list", timeoutMs: 30 },
+  });
+  session.terminate();
+});
+
+test("what holds for the calls of a session holds for each that says nothing else", async () => {
+  await using server = await startHalfGateway({ says: "hello", answers: { health: { ok: true, ts: 1 } } });
+  const stop = new AbortController();
+  const session = await connectGateway(asOperator(server.url, { callDefaults: { signal: stop.signal } }));
+  expect(await session.call("health", {})).toEqual({ ok: true, ts: 1 });
+  const waiting = session.call("node.list", {});
+  stop.abort(new Error("Ctrl-C"));
+  await expect(waiting).rejects.toThrow("Ctrl-C");
+  session.terminate();
 });
 
 test("an attempt that is given up ends with the signal's reason, wherever it is", async () => {

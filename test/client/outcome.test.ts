@@ -14,6 +14,8 @@ test.each<[FailureCode, Readonly<Record<string, unknown>>, Outcome]>([
   ["not-a-gateway", {}, retry],
   ["failed", {}, retry],
   ["starting", { retryAfterMs: 500 }, { kind: "retry", afterMs: 500 }],
+  ["starting", { retryAfterMs: 0 }, { kind: "retry", afterMs: 250 }],
+  ["rate-limited", { retryAfterMs: 1e15 }, { kind: "retry", afterMs: 86_400_000 }],
   ["starting", { retryAfterMs: -1 }, retry],
   ["starting", { retryAfterMs: "soon" }, retry],
   ["rate-limited", { retryAfterMs: 60_000 }, { kind: "retry", afterMs: 60_000 }],

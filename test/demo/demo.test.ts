@@ -66,6 +66,21 @@ test.each(["gateways", "nodes"])("SIGINT after the step %s ends everything that 
   expect(readdirSync(temporary)).toEqual([]);
 });
 
+test.each<[when: string, (event: CliEvent) => boolean]>([
+  ["after the gateways have started", (event) => event["step"] === "gateways"],
+  ["while the nodes ask", (event) => event["step"] === "tunnel"],
+  ["when everything is up", (event) => event["event"] === "up"],
+])("kill -9 %s: what it started ends by itself", async (_when, isTime) => {
+  const { home, temporary, start } = machineForDemo();
+  using _home = home;
+  await using demo = start("demo --keep --json");
+  await demo.events.find(isTime);
+  expect(await runningIn(temporary)).not.toEqual([]);
+  demo.child.kill("SIGKILL");
+  await demo.ended;
+  await expect.poll(() => runningIn(temporary), { timeout: 30_000 }).toEqual([]);
+});
+
 test("--keep stays up with commands that work when they are pasted, until it is stopped", async () => {
   const { home, start } = machineForDemo();
   using _home = home;
@@ -82,6 +97,23 @@ test("--keep stays up with commands that work when they are pasted, until it is 
     );
     expect(JSON.parse(stdout)).toMatchObject({ ok: true });
   }
+  expect(await demo.stop("SIGINT")).toMatchObject({ code: 0, signal: null });
+});
+
+test("in a checkout --keep first says what openclaw is, and a shell that sets more finds the demo's gateways all the same", async () => {
+  const home = new CliHome();
+  using _home = home;
+  const temporary = home.path("a temporary directory");
+  mkdirSync(temporary);
+  const env = { TMPDIR: temporary, OPENCLAW_PROFILE: "work", OPENCLAW_GATEWAY_URL: "ws://127.0.0.1:1" };
+  await using demo = home.spawn("demo --keep", { env });
+  let said = "";
+  demo.child.stdout?.on("data", (text: string) => (said += text));
+  await expect.poll(() => said, { timeout: 30_000 }).toContain("Ctrl-C ends it.");
+  const lines = said.split("\n").filter((line) => /^ {2}\S.*openclaw/u.test(line));
+  expect(lines).toHaveLength(4);
+  const { stdout } = await run("sh", ["-c", `set -e\n${lines.join("\n")}`], { env: home.env(env) });
+  expect(stdout).toContain("laptop");
   expect(await demo.stop("SIGINT")).toMatchObject({ code: 0, signal: null });
 });
 

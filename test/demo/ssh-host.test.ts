@@ -1,7 +1,10 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type SshHostOptions, startSshHost } from "../../src/demo/ssh-host.ts";
@@ -51,6 +54,26 @@ test("afterwards it is gone: sshd has taken its pid file away, and nobody greets
   await host[Symbol.asyncDispose]();
   expect(readdirSync(join(directory, "ssh"))).not.toContain("sshd.pid");
   await expect(greeting(host.port)).rejects.toThrow(/ECONNREFUSED|ECONNRESET/u); // another server may have the port by now
+});
+
+test("sshd ends with who started it: when the pipe that it is tied to closes", async () => {
+  const script = [
+    `import { startSshHost } from ${JSON.stringify(new URL("../../src/demo/ssh-host.ts", import.meta.url).href)};`,
+    `import { systemRuntime as runtime } from ${JSON.stringify(new URL("../../src/runtime.ts", import.meta.url).href)};`,
+    `const directory = ${JSON.stringify(join(directory, "ssh"))};`,
+    `const { port, kind } = await startSshHost({ directory, runtime, signal: new AbortController().signal });`,
+    `console.log(JSON.stringify({ port, kind }));`,
+    `setInterval(() => {}, 1000);`,
+  ];
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script.join("\n")], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [line] = await once(createInterface({ input: child.stdout }), "line");
+  const { port, kind } = JSON.parse(String(line)) as { port: number; kind: string };
+  expect(kind).toBe("openssh");
+  expect(await greeting(port)).toMatch(/^SSH-2\.0-OpenSSH/u);
+  child.kill("SIGKILL");
+  await expect.poll(() => readdirSync(join(directory, "ssh")), { timeout: 30_000 }).not.toContain("sshd.pid");
 });
 
 test("being asked to stop while sshd comes up leaves no sshd", async () => {

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { describe, expect, test } from "vitest";
 import { WebSocketServer } from "ws";
@@ -115,7 +115,12 @@ describe("a port where no gateway answers", () => {
   test("it takes the connection and says nothing: timeout, and the connection is closed", async () => {
     await using server = await startRawServer(() => {});
     const failure = await failureOf(`ws://127.0.0.1:${server.port}`, { timeoutMs: shortMs });
-    expect(failure).toMatchObject({ code: "timeout", details: { timeoutMs: shortMs } });
+    const address = `127.0.0.1:${server.port}`;
+    expect(failure).toMatchObject({
+      code: "timeout",
+      message: `${address}: the HTTP upgrade was not answered within ${shortMs} ms`,
+      details: { address, step: "http-upgrade", timeoutMs: shortMs },
+    });
     await server.gone(1);
   });
 
@@ -192,8 +197,15 @@ describe("an HTTP answer instead of an upgrade", () => {
       "429 Too Many Requests",
       ["Retry-After: Wed, 21 Oct 2026 07:28:00 GMT"],
       "",
-      { code: "rate-limited", details: { status: 429 } },
+      { code: "rate-limited", details: { status: 429, retryAfterMs: 0 } },
     ],
+    [
+      "429 Too Many Requests",
+      ["Date: Wed, 21 Oct 2026 07:28:00 GMT", "Retry-After: Wed, 21 Oct 2026 07:28:30 GMT"],
+      "",
+      { code: "rate-limited", details: { status: 429, retryAfterMs: 30_000 } },
+    ],
+    ["429 Too Many Requests", ["Retry-After: later"], "", { code: "rate-limited", details: { status: 429 } }],
     ["500 Internal Server Error", [], "", { code: "not-a-gateway", details: { status: 500 } }],
     ["502 Bad Gateway", [], "", { code: "unreachable", details: { status: 502 } }],
     [
@@ -201,6 +213,12 @@ describe("an HTTP answer instead of an upgrade", () => {
       [],
       "Too many unauthenticated sockets",
       { code: "unreachable", details: { status: 503, said: "Too many unauthenticated sockets" } },
+    ],
+    [
+      "503 Service Unavailable",
+      ["Retry-After: 2"],
+      "",
+      { code: "unreachable", details: { status: 503, retryAfterMs: 2000 } },
     ],
     ["504 Gateway Timeout", [], "", { code: "unreachable", details: { status: 504 } }],
   ])("%s %j %j", async (status, headers, body, { code, details }) => {
@@ -307,15 +325,68 @@ describe("TLS", () => {
 
   test("a server that says nothing during the TLS handshake is a timeout", async () => {
     await using server = await startRawServer(() => {});
-    expect(await failureOf(`wss://127.0.0.1:${server.port}`, { timeoutMs: shortMs })).toMatchObject({
+    const address = `127.0.0.1:${server.port}`;
+    expect(await failureOf(`wss://${address}`, { timeoutMs: shortMs })).toMatchObject({
       code: "timeout",
+      message: `${address}: the TLS handshake did not finish within ${shortMs} ms`,
+      details: { address, step: "tls-handshake" },
     });
     await server.gone(1);
   });
 
-  test("a TLS server that is dialled without TLS is no gateway", async () => {
-    await using server = await startRawServer(() => {}, certificate);
-    expect((await failureOf(`ws://127.0.0.1:${server.port}`)).code).toBeOneOf(["not-a-gateway", "unreachable"]);
+  test("a plain gateway that is dialled with TLS is said to be one, with the address to write instead", async () => {
+    await using server = await startEcho();
+    const failure = await failureOf(`wss://127.0.0.1:${server.port}/context`);
+    expect(failure).toMatchObject({
+      code: "tls-failed",
+      message: `the port 127.0.0.1:${server.port} speaks plain WebSocket, not TLS`,
+      fix: `openclaw gateway status --url ws://127.0.0.1:${server.port}/context`,
+    });
+    expect(`${failure.message} ${failure.hint}`).not.toMatch(/SSL|wrong version/u);
+  });
+
+  test("a gateway with TLS that is dialled without is said to be one, with the address to write instead", async () => {
+    await using server = await startEcho(certificate);
+    const failure = await failureOf(`ws://127.0.0.1:${server.port}`);
+    expect(failure).toMatchObject({
+      code: "tls-failed",
+      message: `the port 127.0.0.1:${server.port} speaks TLS, not plain WebSocket`,
+      fix: `openclaw gateway status --url wss://127.0.0.1:${server.port}`,
+    });
+    expect(server.upgrades).toEqual([]);
+  });
+
+  test.each<[what: string, answer: string | Buffer]>([
+    ["with a TLS alert", Buffer.from([21, 3, 1, 0, 2, 2, 70])],
+    [
+      "with a 400 in words of its own",
+      "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.",
+    ],
+  ])("a TLS server that answers plain text %s is told by its handshake", async (_what, answer) => {
+    await using tls = await startRawServer(() => {}, certificate);
+    // The port of a server that sorts its callers by their first byte: 22 begins a TLS handshake (RFC 8446 § 5.1).
+    await using server = await startRawServer((socket) => {
+      socket.once("data", (first: Buffer) => {
+        if (first[0] !== 22) return socket.end(answer);
+        const inside = connect({ host: "127.0.0.1", port: tls.port });
+        inside.on("error", () => socket.destroy()).write(first);
+        inside.pipe(socket).pipe(inside);
+        return undefined;
+      });
+    });
+    expect(await failureOf(`ws://127.0.0.1:${server.port}`)).toMatchObject({
+      code: "tls-failed",
+      message: `the port 127.0.0.1:${server.port} speaks TLS, not plain WebSocket`,
+    });
+    await tls.gone(1);
+    expect(tls.heard).toBe("");
+  });
+
+  test("what was heard of a failed handshake is for people: OpenSSL's reason without its bookkeeping", async () => {
+    await using server = await startRawServer((socket) => socket.write(Buffer.from([21, 3, 1, 0, 2, 2, 40])));
+    const failure = await failureOf(`wss://127.0.0.1:${server.port}`);
+    expect(failure).toMatchObject({ code: "tls-failed" });
+    expect(failure.message).not.toMatch(/:error:|SSL routines|\n/u);
   });
 });
 
@@ -385,12 +456,12 @@ describe("an abort", () => {
   });
 });
 
-test("pings and pongs are signs of life for a listener that is an object of a class", async () => {
+test("a ping is told to a listener that is an object of a class", async () => {
   class Inbox {
     signs = 0;
     readonly heard = Promise.withResolvers<void>();
     text(): void {}
-    alive(): void {
+    pinged(): void {
       this.signs++;
       this.heard.resolve();
     }

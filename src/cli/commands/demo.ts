@@ -1,9 +1,13 @@
 /** `openclaw demo` */
+import { realpathSync } from "node:fs";
+import { delimiter, join } from "node:path";
 import type { Command } from "commander";
-import type { DemoResult, DemoStep } from "../../demo/index.ts";
+import type { Launcher } from "../../demo/cli-process.ts";
+import type { DemoCommand, DemoResult, DemoStep } from "../../demo/index.ts";
 import { OpenClawError } from "../../errors.ts";
 import type { Context } from "../context.ts";
 import { defineCommand } from "../globals.ts";
+import { shellWord } from "../paste.ts";
 
 export function demoCommand(context: Context): Command {
   return defineCommand("demo", "pair two throw-away gateways through SSH and show each step", [
@@ -55,16 +59,48 @@ function yes(value: boolean): string {
 }
 
 /** Waits for Ctrl-C. */
-async function keepUp(context: Context, { tryThis }: DemoResult): Promise<void> {
-  context.output.event({ event: "up", tryThis }, (event) =>
+async function keepUp(context: Context, result: DemoResult): Promise<void> {
+  const { env } = context.options;
+  const up = { event: "up", tryThis: result.tryThis.map((command) => commandLine(command, env)) };
+  context.output.event(up, ({ tryThis }) =>
     [
       "",
       "Everything stays up. In another terminal:",
-      ...event.tryThis.map((line) => `  ${line}`),
+      ...[...shellSetup(context.launcher(), env), ...tryThis].map((line) => `  ${line}`),
       "Ctrl-C ends it.",
     ].join("\n"),
   );
-  const { signal } = context.options;
-  if (signal.aborted) return;
-  await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+  await context.untilSignal();
+}
+
+type Environment = Context["options"]["env"];
+
+/** With the state directory in front, and without what else this shell may say about states and gateways: it is not meant for the demo's. */
+function commandLine({ stateDir, words }: DemoCommand, env: Environment): string {
+  const foreign = Object.keys(env).filter(
+    (name) => /^(?:OPENCLAW_|CF_ACCESS_)/u.test(name) && name !== "OPENCLAW_STATE_DIR" && env[name] !== undefined,
+  );
+  const settings = [...foreign.map((name) => `${name}=`), `OPENCLAW_STATE_DIR=${shellWord(stateDir)}`];
+  return [...settings, "openclaw", ...words.map(shellWord)].join(" ");
+}
+
+/** A definition of `openclaw` for a shell that does not find this very program by that name: of a checkout, or of `npx`. */
+function shellSetup({ command, args }: Launcher, env: Environment): readonly string[] {
+  const [script] = args;
+  // npm's own additions to PATH are not there in another terminal.
+  const directories = (env["PATH"] ?? "").split(delimiter).filter((path) => !path.endsWith(npmDirectory));
+  const found = directories.map((path) => realPath(join(path, "openclaw"))).find((path) => path !== undefined);
+  if (script === undefined || found === realPath(script)) return [];
+  return [`openclaw() { ${[command, ...args].map(shellWord).join(" ")} "$@"; }`];
+}
+
+const npmDirectory = join("node_modules", ".bin");
+
+/** The file behind a path and its links, or undefined. */
+function realPath(path: string): string | undefined {
+  try {
+    return realpathSync(path);
+  } catch {
+    return undefined;
+  }
 }

@@ -45,7 +45,10 @@ export function runCommand(context: Context): Command {
         signal: context.options.signal,
         onEvent: (event) => {
           record.note(stateAfter(event));
-          context.output.event(event, describeEvent);
+          if (event.event === "pairing-required") {
+            const here = { ...event, approve: context.pasteable(event.approve) };
+            context.output.event(here, (shown) => describeRequest(shown, event.approve));
+          } else context.output.event(event, describeEvent);
         },
       }),
     );
@@ -72,18 +75,22 @@ function stateAfter({ event }: NodeEvent): string | undefined {
   }
 }
 
-function describeEvent(event: NodeEvent): string | undefined {
+type NodeRequest = Extract<NodeEvent, { readonly event: "pairing-required" }>;
+
+/** `there` is the command as the gateway's own host understands it: what leads to the gateway from here may lead nowhere there. */
+function describeRequest({ layer, fingerprint, approve }: NodeRequest, there: string): string {
+  return [
+    layer === "device" ? "this device waits for approval" : "the command list of this node waits for approval",
+    `  fingerprint  ${fingerprint}`,
+    `  on the gateway's host: ${there}`,
+    ...(approve === there ? [] : [`  or from here: ${approve}`]),
+  ].join("\n");
+}
+
+function describeEvent(event: Exclude<NodeEvent, NodeRequest>): string | undefined {
   switch (event.event) {
     case "connecting":
       return `connecting to ${event.url}`;
-    case "pairing-required":
-      return [
-        event.layer === "device"
-          ? "this device waits for approval"
-          : "the command list of this node waits for approval",
-        `  fingerprint  ${event.fingerprint}`,
-        `  on the gateway's host: ${event.approve}`,
-      ].join("\n");
     case "ready":
       return `ready on gateway ${event.gatewayVersion} (protocol ${event.protocol}): ${list(event.commands)}`;
     case "invoke":

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { OpenClawError } from "../../../errors.ts";
 import { parseDuration } from "../../../config/duration.ts";
-import { randomUuid } from "../../../runtime.ts";
+import type { InvokeOutcome } from "../../../protocol/methods.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 import { findNodeId } from "../../node-directory.ts";
@@ -42,18 +42,36 @@ export function invokeCommand(context: Context): Command {
     const startedAtMs = context.runtime.now();
     const outcome = await asOperator(context, flags, ["operator.write"], async (session) => {
       const nodeId = await findNodeId(session, node);
-      const idempotencyKey = flags.idempotencyKey ?? randomUuid(context.runtime);
+      const idempotencyKey = flags.idempotencyKey ?? context.runtime.uuid();
       const call = { nodeId, command, params, timeoutMs, idempotencyKey };
       return session.call("node.invoke", call, {
         timeoutMs: timeoutMs + answerMarginMs,
         signal: context.oneShotSignal,
       });
     });
-    const { nodeId, payload } = outcome;
+    const { nodeId } = outcome;
+    const payload = readPayload(outcome, node);
     const durationMs = context.runtime.now() - startedAtMs;
     context.output.result({ nodeId, command, payload, durationMs }, (value) => JSON.stringify(value.payload, null, 2));
   });
 }
+
+/** The answer as the gateway read it, or its text where the gateway did not; `named` is the node as it was typed. */
+function readPayload({ nodeId, command, payload, payloadJSON }: InvokeOutcome, named: string): unknown {
+  if (typeof payloadJSON !== "string" || (payload !== undefined && payload !== null)) return payload;
+  try {
+    return JSON.parse(payloadJSON);
+  } catch (cause) {
+    throw new OpenClawError("protocol", `node ${named} answered ${command} with something that is not JSON`, {
+      hint: "the command ran, but its result is lost; a newer version of what the node runs may answer better",
+      details: { nodeId, command, answer: payloadJSON.slice(0, maxQuotedAnswer) },
+      cause,
+    });
+  }
+}
+
+/** Characters of an unreadable answer that the failure's details quote. */
+const maxQuotedAnswer = 200;
 
 /** `<node> <command>`, or the product's `--node <n> --command <c>`, or one of each. */
 function readWords(

@@ -69,7 +69,8 @@ async function approveSurface(context: Context, session: GatewaySession, nodeId:
     } catch (cause) {
       if (context.options.signal.aborted) throw cause;
       throw new OpenClawError("node-offline", "the device is approved, but the node did not come back in time", {
-        hint: "start it there (openclaw node run); then: openclaw nodes pending",
+        hint: "start it there (openclaw node run); its command list then waits for approval",
+        fix: "openclaw nodes pending",
         details: { deviceId: nodeId },
         cause,
       });

@@ -1,5 +1,6 @@
 /** `openclaw pair request` */
 import type { Command } from "commander";
+import { isFailure, OpenClawError } from "../../../errors.ts";
 import { fingerprint } from "../../../identity/fingerprint.ts";
 import type { Context } from "../../context.ts";
 import { collect, defineCommand } from "../../globals.ts";
@@ -41,21 +42,35 @@ export function requestCommand(context: Context): Command {
         );
       }
       const { requestId } = outcome;
-      const approve = `openclaw devices approve ${requestId}`;
+      const there = `openclaw devices approve ${requestId}`;
+      const approve = context.pasteable(there);
+      const ways = approve === there ? there : `${there}\nOr from here: ${approve}`;
       const value = { ...base, paired: false, requestId, code: requestId, layer: "device", approve };
       if (flags.wait !== true) {
         return context.output.result(
           value,
-          () => `Request ${requestId} (${base.fingerprint})\nOn the gateway's host: ${approve}`,
+          () => `Request ${requestId} (${base.fingerprint})\nOn the gateway's host: ${ways}`,
         );
       }
-      context.noteOnce(
-        requestId,
-        `request ${requestId} (${base.fingerprint}) waits; on the gateway's host: ${approve}`,
-      );
-      await context.runtime.sleep(pollMs, context.oneShotSignal);
+      context.noteOnce(requestId, `request ${requestId} (${base.fingerprint}) waits; on the gateway's host: ${ways}`);
+      await pause(context, requestId, there);
     }
   });
+}
+
+/** Until it is time to ask again. */
+async function pause(context: Context, requestId: string, approve: string): Promise<void> {
+  try {
+    await context.runtime.sleep(pollMs, context.oneShotSignal);
+  } catch (cause) {
+    if (!isFailure(cause, "timeout")) throw cause;
+    throw new OpenClawError("timeout", `nobody decided about request ${requestId} within ${context.timeoutMs} ms`, {
+      hint: "approve it, then ask again; or wait longer with --timeout",
+      fix: approve,
+      details: { requestId, timeoutMs: context.timeoutMs, step: "approval" },
+      cause,
+    });
+  }
 }
 
 /** A request lives five minutes; there is no use in waiting longer. */
