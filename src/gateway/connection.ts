@@ -47,6 +47,7 @@ export interface ConnectionHouse extends HelloHouse {
 
 /** What is there until the decision. A session that lasts for weeks does not hold on to how it came about. */
 interface Handshake {
+  readonly peer: Peer;
   readonly header: string | undefined;
   readonly nonce: string;
   /** What the gates have said so far. */
@@ -59,7 +60,6 @@ interface Handshake {
 
 export class Connection implements FrameSocketListener {
   readonly #house: ConnectionHouse;
-  readonly #peer: Peer;
   readonly #connId: string;
   readonly #socket: FrameSocket;
   #handshake: Handshake | undefined;
@@ -76,14 +76,13 @@ export class Connection implements FrameSocketListener {
     stopCounting: () => void,
   ) {
     this.#house = house;
-    this.#peer = peer;
     const { runtime, policy } = house;
     const nonce = runtime.uuid();
     this.#connId = runtime.uuid();
     this.#socket = open(this);
     const missDeadline = () => this.abandon(closeCodes.normal, "", this.#missed());
     const limits = [runtime.after(policy.limits.handshakeDeadlineMs, missDeadline), stopCounting];
-    this.#handshake = { header, nonce, trace: [upgradeStep(header)], early: [], limits };
+    this.#handshake = { peer, header, nonce, trace: [upgradeStep(header)], early: [], limits };
     const payload = { nonce, ts: runtime.now() };
     this.#socket.send(JSON.stringify({ type: "event", event: "connect.challenge", payload }));
   }
@@ -161,12 +160,12 @@ export class Connection implements FrameSocketListener {
     return `no ${this.#state === "waiting" ? "connect" : "decision"} within the handshake deadline`;
   }
 
-  /** Lets go of what the handshake held, and gives back what its gates have said. */
-  #endHandshake(): readonly TraceStep[] {
+  /** Lets go of what the handshake held, and gives it back for the last time. */
+  #endHandshake(): Handshake | undefined {
     const handshake = this.#handshake;
     this.#handshake = undefined;
     for (const end of handshake?.limits ?? []) end();
-    return handshake?.trace ?? [];
+    return handshake;
   }
 
   #hearEarly(text: string): void {
@@ -177,7 +176,7 @@ export class Connection implements FrameSocketListener {
   #hearFirst(text: string): void {
     const handshake = this.#handshake;
     if (handshake === undefined) return undefined;
-    const { header, nonce, trace } = handshake;
+    const { peer, header, nonce, trace } = handshake;
     let id = "invalid";
     try {
       const frame = decodeFrame(text, "closed", maxBytesBeforeHello);
@@ -193,7 +192,7 @@ export class Connection implements FrameSocketListener {
       if ("problem" in read) return this.#refuseAt("params", id, invalid(`invalid connect params: ${read.problem}`));
       trace.push(accepted("params", "valid"));
       this.#state = "deciding";
-      const arrival = { connId: this.#connId, nonce, peer: this.#peer, header, params: read.params };
+      const arrival = { connId: this.#connId, nonce, peer, header, params: read.params };
       admit(this.#house, arrival, trace).then(
         (admission) => this.#decided(id, admission),
         (error: unknown) => this.#failed(id, error),
@@ -222,12 +221,12 @@ export class Connection implements FrameSocketListener {
 
   /** A gate broke, which is no decision: the client may try again, and the log says what happened. */
   #failed(id: string, error: unknown): void {
-    const said = this.#endHandshake();
+    const handshake = this.#endHandshake();
     this.#state = "closed";
     const wire = toWireError(error);
     const { runtime, onDecision } = this.#house;
-    const trace = [...said, refused("gateway", wire.message)];
-    const where = whereFields(this.#connId, this.#peer);
+    const trace = [...(handshake?.trace ?? []), refused("gateway", wire.message)];
+    const where = handshake === undefined ? { conn: this.#connId } : whereFields(this.#connId, handshake.peer);
     runtime.log("error", "connect failed", { ...where, error: String(error), trace: traceText(trace) });
     onDecision({ connId: this.#connId, outcome: "refused", code: wire.code, reason: wire.message, trace });
     this.#send(id, wire);
@@ -287,12 +286,14 @@ export class Connection implements FrameSocketListener {
   }
 
   /** The decision's one log line, and the same facts for who asked to be told. */
-  #report(admission: Admission, trace: readonly TraceStep[]): void {
-    if (!admission.ok) return reportRefused(this.#house, this.#connId, this.#peer, admission.refusal, trace);
+  #report(admission: Admission, handshake: Handshake | undefined): void {
+    if (handshake === undefined) return;
+    const { peer, trace } = handshake;
+    if (!admission.ok) return reportRefused(this.#house, this.#connId, peer, admission.refusal, trace);
     const { runtime, onDecision } = this.#house;
     const { role, scopes, deviceId, clientId, clientMode, authenticatedBy } = admission.facts;
     runtime.log("info", "connected", {
-      ...whereFields(this.#connId, this.#peer),
+      ...whereFields(this.#connId, peer),
       client: `${clientId}/${clientMode}`,
       role,
       device: deviceId,

@@ -77,8 +77,14 @@ export class Dispatcher {
   }
 
   #refused(session: Session, method: string, reason: string): void {
-    const { connId, deviceId, peer } = session.facts;
-    this.#runtime.log("warn", "call refused", { conn: connId, remote: peer.address, device: deviceId, method, reason });
+    const { connId, deviceId, remoteAddress } = session.facts;
+    this.#runtime.log("warn", "call refused", {
+      conn: connId,
+      remote: remoteAddress,
+      device: deviceId,
+      method,
+      reason,
+    });
   }
 }
 

@@ -358,7 +358,7 @@ function factsOf(
     pathEnv: params.pathEnv,
     protocol,
     declared: role === "node" ? house.surfaces.cutToPolicy(declared, client.platform) : undefined,
-    peer,
+    remoteAddress: peer.address,
     connectedAtMs: house.runtime.now(),
   };
 }

@@ -72,7 +72,7 @@ async function surfaceState(
     version: facts.clientVersion,
     ...optional("deviceFamily", facts.deviceFamily),
     ...declared,
-    remoteIp: facts.peer.address,
+    remoteIp: facts.remoteAddress,
   });
   return { approvalState: "pending", ...optional("requestId", request?.requestId), commands };
 }

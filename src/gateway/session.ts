@@ -3,7 +3,6 @@ import type { DeclaredSurface } from "../pairing/command-policy.ts";
 import type { WireError } from "../protocol/frame.ts";
 import type { Role } from "../protocol/vocabulary.ts";
 import type { FrameSocket } from "../transport/frame-socket.ts";
-import type { Peer } from "./peer.ts";
 
 export interface SessionFacts {
   readonly connId: string;
@@ -24,7 +23,7 @@ export interface SessionFacts {
   readonly protocol: number;
   /** What a node offers, cut to the policy. */
   readonly declared: DeclaredSurface | undefined;
-  readonly peer: Peer;
+  readonly remoteAddress: string;
   readonly connectedAtMs: number;
 }
 
