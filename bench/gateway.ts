@@ -20,11 +20,10 @@ export async function measureGateway(): Promise<readonly Row[]> {
   await using gateway = await startGatewayServer(store);
   const { challenge, hello, health } = await learnTexts(gateway.ready.port, devices);
   await using greeter = await startBareServer({ greeting: challenge, reply: hello });
-  await using limit = await startBareServer({ greeting: challenge, reply: hello, verifies: true });
   await using answerer = await startBareServer({ reply: health });
   await using echo = await startBareServer({});
   return [
-    await compareHandshakes({ gateway, limit, bare: greeter }, devices),
+    await compareHandshakes({ gateway, bare: greeter }, devices),
     await compareCalls(gateway, answerer, devices),
     await compareInvokes(gateway, echo, devices),
     await compareIdleMemory(gateway, greeter, devices),

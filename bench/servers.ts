@@ -12,11 +12,7 @@ export function startGatewayServer(store: string): Promise<Server> {
 }
 
 /** A bare `ws` server: it says `greeting` first, if there is one, and answers every message with `reply`, or with the message itself. */
-export function startBareServer(texts: {
-  readonly greeting?: string;
-  readonly reply?: string;
-  readonly verifies?: boolean;
-}): Promise<Server> {
+export function startBareServer(texts: { readonly greeting?: string; readonly reply?: string }): Promise<Server> {
   return start(new URL("./bare-server.ts", import.meta.url), texts);
 }
 

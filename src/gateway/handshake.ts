@@ -59,6 +59,9 @@ export type Admission =
     }
   | { readonly ok: false; readonly refusal: ConnectRefusal };
 
+/** What every node holds of an operator's scopes: the one empty list. */
+const none: readonly string[] = [];
+
 /** Scopes that were asked for and are not granted. */
 interface RemovedScopes {
   readonly scopes: readonly string[];
@@ -148,7 +151,12 @@ async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated, t
     case "admit": {
       // The gateway's own callers get in without the role; no token is issued for one that nobody approved.
       const device = known.device?.roles.includes(role) === true ? known.device : undefined;
-      const facts = factsOf(house, arrival, { ...known, device }, decision.scopes);
+      const facts = factsOf(
+        house,
+        arrival,
+        { ...known, device },
+        decision.scopes.length === 0 ? none : decision.scopes,
+      );
       const shown = auth.by === "device-token" ? shownToken(arrival, known.device?.tokens[role]?.hash) : undefined;
       return { ok: true, facts, device, shown, removedScopes: removedScopes(known, decision.removed, decision.why) };
     }

@@ -3,30 +3,52 @@ import type { Runtime } from "../runtime.ts";
 import type { Devices } from "./devices.ts";
 import type { Session } from "./session.ts";
 
+interface Seen {
+  readonly atMs: number;
+  readonly role: string;
+  readonly reason: "connect" | "disconnect";
+}
+
 export class LastSeen {
   readonly #devices: Devices;
   readonly #runtime: Runtime;
-  #seen = new Map<string, { readonly atMs: number; readonly role: string; readonly reason: string }>();
+  /** Sessions that came since the last write: they know themselves when that was. */
+  #came = new Set<Session>();
+  /** Devices that left, by their id. */
+  #left = new Map<string, Seen>();
 
   constructor(devices: Devices, runtime: Runtime) {
     this.#devices = devices;
     this.#runtime = runtime;
   }
 
-  note({ facts }: Session, reason: "connect" | "disconnect"): void {
-    if (facts.deviceId === undefined) return;
-    this.#seen.set(facts.deviceId, { atMs: this.#runtime.now(), role: facts.role, reason });
+  note(session: Session, reason: Seen["reason"]): void {
+    const { deviceId, role } = session.facts;
+    if (deviceId === undefined) return;
+    if (reason === "connect") this.#came.add(session);
+    else {
+      this.#came.delete(session);
+      this.#left.set(deviceId, { atMs: this.#runtime.now(), role, reason });
+    }
   }
 
   /** Writes what has come together. What could not be written is kept for the next time. */
   async write(): Promise<void> {
-    if (this.#seen.size === 0) return;
-    const seen = this.#seen;
-    this.#seen = new Map();
+    const [came, left] = [this.#came, this.#left];
+    if (came.size === 0 && left.size === 0) return;
+    this.#came = new Set();
+    this.#left = new Map();
+    const seen = new Map(left);
+    // Whoever left and came back is here.
+    for (const { facts } of came) {
+      const { deviceId = "", role, connectedAtMs: atMs } = facts;
+      seen.set(deviceId, { atMs, role, reason: "connect" });
+    }
     try {
       await this.#devices.noteSeen(seen);
     } catch (error) {
-      this.#seen = new Map([...seen, ...this.#seen]);
+      this.#came = new Set([...came, ...this.#came]);
+      this.#left = new Map([...left, ...this.#left]);
       throw error;
     }
   }

@@ -62,6 +62,8 @@ function callableNode({ tables, sessions, surfaces, policy }: MethodHouse, nodeI
   if (device === undefined) throw invalidRequest("unknown nodeId", { code: "UNKNOWN_NODE", nodeId });
   if (session === undefined) throw unavailable("node not connected", { code: "NOT_CONNECTED", nodeId });
   const { declared = { caps: [], commands: [] }, platform } = session.facts;
+  // What was declared is cut to the policy already: only a no is worth finding out more about.
+  if (declared.commands.includes(command) && device.surface?.commands.includes(command) === true) return session;
   const refuse = (reason: string, message: string, more: Readonly<Record<string, unknown>> = {}) =>
     invalidRequest(`node command not allowed: ${message}`, { reason, command, ...more });
   if (!isAllowedCommand(command, platform, policy.commands)) {
@@ -71,7 +73,6 @@ function callableNode({ tables, sessions, surfaces, policy }: MethodHouse, nodeI
   if (!declared.commands.includes(command))
     throw refuse("command not declared by node", `the node does not offer ${command}`);
   const effective = effectiveCommands(declared, device.surface);
-  if (effective.includes(command)) return session;
   const waiting = surfaces.open().find((request) => request.nodeId === nodeId);
   throw refuse(
     effective.length === 0 ? "node did not declare commands" : "command not declared by node",
