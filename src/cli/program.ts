@@ -78,6 +78,6 @@ function signpost({ name, summary }: Group): Command {
 }
 
 /** The words that are no option and no option's value. */
-function commandWords(argv: readonly string[]): readonly string[] {
+export function commandWords(argv: readonly string[]): readonly string[] {
   return argv.filter((word, at) => !word.startsWith("-") && !globalsWithValue.has(argv[at - 1] ?? ""));
 }

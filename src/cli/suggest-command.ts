@@ -2,8 +2,7 @@
 import type { Command } from "commander";
 import { editDistance } from "../config/nearest.ts";
 import type { Context } from "./context.ts";
-import { globalsWithValue } from "./globals.ts";
-import { buildWholeProgram } from "./program.ts";
+import { buildWholeProgram, commandWords } from "./program.ts";
 
 /** The words of the nearest command (`nodes list`), or undefined when none is near in both of them. */
 export async function suggestCommand(context: Context, argv: readonly string[]): Promise<string | undefined> {
@@ -35,15 +34,4 @@ function pathsOf(program: Command): readonly CommandPath[] {
 /** Within a third of the letters, and at least one. */
 function isNear(typed: string, known: string): boolean {
   return editDistance(typed, known) <= Math.max(1, Math.floor(typed.length / 3));
-}
-
-/** The words in front of the first option of a command's own; global options may stand between them. */
-function commandWords(argv: readonly string[]): readonly string[] {
-  const words: string[] = [];
-  for (let at = 0; at < argv.length; at++) {
-    const word = argv[at] ?? "";
-    if (globalsWithValue.has(word)) at++;
-    else if (!word.startsWith("-")) words.push(word);
-  }
-  return words;
 }
