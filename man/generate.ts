@@ -29,7 +29,7 @@ const environment: readonly (readonly [name: string, meaning: string])[] = [
 
 const files: readonly (readonly [name: string, meaning: string])[] = [
   ["<state>/toolkit/config.json5", "the configuration; openclaw config list shows its keys"],
-  ["<state>/toolkit/identity/device.json", "this machine's key, 0600; made once and never replaced"],
+  ["<state>/toolkit/identity/device.json", "this machine's key, 0600; made once, and replaced only by openclaw identity import --force"],
   ["<state>/toolkit/identity/device-tokens.json", "tokens that gateways issued to this machine, 0600"],
   ["<state>/toolkit/gateway.db", "what the gateway remembers: devices, requests, the audit log"],
   ["<state>/toolkit/gateway-token", "the gateway's own token, 0600"],

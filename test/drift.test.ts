@@ -44,7 +44,7 @@ test("every command of the contract is there", () => {
       ),
       ...["approve", "describe", "invoke", "list", "pending", "reject", "rename"].map((verb) => `nodes ${verb}`),
       ...["approve", "list", "reject", "request"].map((verb) => `pair ${verb}`),
-      ...["create", "list", "show"].map((verb) => `identity ${verb}`),
+      ...["create", "import", "list", "show"].map((verb) => `identity ${verb}`),
       ...["get", "list", "path", "set", "unset", "validate"].map((verb) => `config ${verb}`),
       "tunnel open",
       "call",

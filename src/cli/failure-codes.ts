@@ -246,7 +246,7 @@ const texts: Readonly<Record<FailureCode, Omit<FailureEntry, "exit">>> = {
     remedy: "stop the process that the message names, or use another --state-dir",
   },
   incompatible: {
-    meaning: "the two sides have no protocol version in common",
+    meaning: "the two sides have no protocol version in common, or the gateway has no such method yet",
     causes: "one of them is much older",
     remedy: "update the older side; the message says which",
   },

@@ -4,7 +4,7 @@
  */
 import { connectGateway } from "../client/connect-gateway.ts";
 import type { GatewaySession } from "../client/gateway-session.ts";
-import { openSession, type SessionOptions } from "../client/open-session.ts";
+import { openSession, originOf, type SessionOptions } from "../client/open-session.ts";
 import { isFailure, OpenClawError } from "../errors.ts";
 import { describePlatform } from "../node/platform.ts";
 import { holdsScopes } from "../protocol/vocabulary.ts";
@@ -52,13 +52,17 @@ async function openAsBackend(
 }
 
 async function openAsDevice(context: Context, target: Target, scopes: readonly string[]): Promise<GatewaySession> {
+  const identity = await context.identity();
+  const memory = await context.tokens();
+  const key = { gateway: originOf(target.address.url), deviceId: identity.deviceId, role: "operator" };
+  const remembered = target.explicit === undefined ? await memory.recall(key) : undefined;
   const session = await openSession({
-    ...common(context, target, scopes),
+    ...common(context, target, withSight(scopes, remembered?.scopes ?? [])),
     client: { id: "cli", mode: "cli", version, ...describePlatform(process.platform) },
-    identity: await context.identity(),
+    identity,
     explicit: target.explicit,
     configured: target.configured,
-    memory: await context.tokens(),
+    memory,
   });
   const held = session.hello.auth?.scopes;
   if (held === undefined || holdsScopes(held, scopes)) return session;
@@ -71,6 +75,12 @@ async function openAsDevice(context: Context, target: Target, scopes: readonly s
     fix: "openclaw devices list",
     details: { granted: held, missing: lacking },
   });
+}
+
+/** Who comes with a device token sees the devices of others only as admin: what the token holds of that is asked for. */
+function withSight(scopes: readonly string[], held: readonly string[]): readonly string[] {
+  const needsSight = scopes.includes("operator.pairing") && !scopes.includes("operator.admin");
+  return needsSight && held.includes("operator.admin") ? [...scopes, "operator.admin"] : scopes;
 }
 
 function common(

@@ -15,6 +15,7 @@ import type { FrameSocket } from "../transport/frame-socket.ts";
 import { givenUp, type Step, timedOut } from "../transport/unreachable.ts";
 import { connectId, HandshakeInbox } from "./handshake-inbox.ts";
 import { type CallOptions, GatewaySession, type Liveness } from "./gateway-session.ts";
+import { explainProxyRefusal } from "./proxy-refusal.ts";
 
 export interface GatewayAddress {
   /** `ws(s)://host:port/path`. */
@@ -85,7 +86,7 @@ export async function connectGateway(options: ConnectOptions): Promise<GatewaySe
       }),
     );
     step = "hello";
-    const hello = readHello(await inbox.response(), options.gateway.url);
+    const hello = readHello(await inbox.response(), options);
     signal.removeEventListener("abort", stop);
     const { onEvent, liveness, callDefaults, gateway } = options;
     return new GatewaySession({ socket, hello, runtime, onEvent, liveness, callDefaults, url: gateway.url }, inbox);
@@ -180,12 +181,13 @@ function withoutUndefined(value: Record<string, unknown>): Record<string, unknow
   return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined && field !== ""));
 }
 
-function readHello(response: ResponseFrame, url: string): HelloOk {
+function readHello(response: ResponseFrame, { gateway: { url }, credential }: ConnectOptions): HelloOk {
   if (!response.ok) {
-    throw fromWireError(
+    const refusal = fromWireError(
       response.error ?? { code: "UNAVAILABLE", message: "no reason given" },
       `the gateway at ${url} refused the connection`,
     );
+    throw explainProxyRefusal(refusal, credential);
   }
   const read = readHelloOk(response.payload);
   if ("hello" in read) return read.hello;

@@ -81,10 +81,18 @@ export class GatewaySession implements AsyncDisposable {
     });
   }
 
-  /** Calls a method of the table. Fails with what the gateway's refusal means. */
-  call<M extends Method>(method: M, params: MethodParams<M>, options: CallOptions = {}): Promise<MethodResults[M]> {
-    // The gateway's side of the same table produces this shape; real gateways send a superset of it.
-    return this.request(method, params, options) as Promise<MethodResults[M]>;
+  /** Calls a method of the table. Fails with what the gateway's refusal means; `incompatible` where this gateway has no such method. */
+  async call<M extends Method>(
+    method: M,
+    params: MethodParams<M>,
+    options: CallOptions = {},
+  ): Promise<MethodResults[M]> {
+    try {
+      // The gateway's side of the same table produces this shape; real gateways send a superset of it.
+      return (await this.request(method, params, options)) as MethodResults[M];
+    } catch (error) {
+      throw this.#lacks(method) && isFailure(error, "usage", "scope-missing") ? this.#tooOld(method, error) : error;
+    }
   }
 
   /** Calls any method, known to us or not. */
@@ -109,6 +117,21 @@ export class GatewaySession implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** True when the gateway listed what it can do, and this is not there: 2026.3.8 says "missing scope" of methods that it has not. */
+  #lacks(method: string): boolean {
+    const { methods } = this.hello.features;
+    return methods.length > 0 && !methods.includes(method);
+  }
+
+  #tooOld(method: string, cause: OpenClawError): OpenClawError {
+    const { version } = this.hello.server;
+    return new OpenClawError("incompatible", `the gateway (version ${version}) has no ${method}`, {
+      hint: "a newer version of the gateway may have it: update it there",
+      details: { method, gatewayVersion: version },
+      cause,
+    });
   }
 
   #hear(text: string): void {

@@ -2,9 +2,10 @@
  * A session with the right credential: the one given, else the device token that this gateway issued to this device for this role, else
  * what the configuration has. A token that turned out void is forgotten, and the next credential gets its turn.
  */
-import { isFailure } from "../errors.ts";
+import { isFailure, OpenClawError } from "../errors.ts";
 import { Secret } from "../secret.ts";
 import { systemRuntime } from "../runtime.ts";
+import { holdsScopes } from "../protocol/vocabulary.ts";
 import { connectGateway, type ConnectOptions, type Credential } from "./connect-gateway.ts";
 import type { GatewaySession } from "./gateway-session.ts";
 
@@ -49,15 +50,54 @@ export async function openSession(options: SessionOptions): Promise<GatewaySessi
       await rememberToken(options, key, session);
       return session;
     } catch (error) {
-      failure = error;
-      if (credential?.kind === "deviceToken" && isFailure(error, "device-token-mismatch", "upgrade-refused")) {
-        if (key !== undefined && isFailure(error, "device-token-mismatch")) await options.memory?.forget(key);
-        continue;
+      if (credential?.kind !== "deviceToken") {
+        failure = error;
+        if (isFailure(error, "token-mismatch", "upgrade-refused")) continue;
+        throw error;
       }
-      if (!isFailure(error, "token-mismatch", "upgrade-refused") || credential?.kind === "deviceToken") throw error;
+      failure = await explainTokenRefusal(options, credential, remembered, error);
+      if (key !== undefined && isFailure(failure, "device-token-mismatch")) await options.memory?.forget(key);
+      if (!isFailure(failure, "device-token-mismatch", "upgrade-refused", "scope-missing")) throw failure;
     }
   }
   throw failure;
+}
+
+/**
+ * 2026.3.8 calls a token void that is only too narrow for what was asked. Whether it is shows when it is asked for no more than it is
+ * known to hold: one attempt more, where something failed anyway, instead of a good token that is forgotten. Resolves with the failure
+ * that stands.
+ */
+async function explainTokenRefusal(
+  options: SessionOptions,
+  credential: Credential,
+  remembered: RememberedToken | undefined,
+  error: unknown,
+): Promise<unknown> {
+  if (isFailure(error, "scope-missing")) return tooNarrow(options, error);
+  if (!isFailure(error, "device-token-mismatch") || remembered === undefined) return error;
+  if (holdsScopes(remembered.scopes, options.scopes)) return error;
+  try {
+    const session = await connectGateway({ ...options, scopes: remembered.scopes, credential });
+    await session.close();
+    return tooNarrow(options, error);
+  } catch (again) {
+    return again;
+  }
+}
+
+function tooNarrow({ gateway, role, scopes }: SessionOptions, cause: OpenClawError): OpenClawError {
+  const wanted = scopes.map((scope) => ` --scope ${scope}`).join("");
+  return new OpenClawError(
+    "scope-missing",
+    `this device's token for ${originOf(gateway.url)} does not hold ${scopes.join(", ")}`,
+    {
+      hint: "ask for more with the gateway's own token or password (--token-file, --password-file), and have it approved there",
+      fix: `openclaw pair request --role ${role}${wanted}`,
+      details: { ...cause.details, scopes },
+      cause,
+    },
+  );
 }
 
 /** What is tried, in this order. A remembered token stands behind an explicit one only where it cannot leak to somebody else. */
@@ -103,10 +143,12 @@ async function rememberToken(
   const { auth } = session.hello;
   if (key === undefined || auth?.deviceToken === undefined || options.memory === undefined) return;
   const known = await options.memory.recall(key);
-  if (known?.token.reveal() === auth.deviceToken) return;
+  const before = known?.token.reveal() === auth.deviceToken ? known.scopes : undefined;
+  if (before !== undefined && holdsScopes(before, auth.scopes)) return;
   await options.memory.remember(key, {
     token: new Secret(auth.deviceToken),
-    scopes: auth.scopes,
+    // 2026.9.6 names the session's scopes: of the same token they add up.
+    scopes: [...new Set([...(before ?? []), ...auth.scopes])],
     updatedAtMs: (options.runtime ?? systemRuntime).now(),
   });
 }

@@ -35,7 +35,14 @@ export interface StatePaths {
   readonly runDir: string;
   readonly logDir: string;
   /** The product's own files: read where that helps, never written. */
-  readonly product: { readonly config: string; readonly identity: string };
+  readonly product: {
+    readonly config: string;
+    /** Where newer versions keep what older ones have in the three files below. */
+    readonly database: string;
+    readonly identity: string;
+    readonly deviceTokens: string;
+    readonly node: string;
+  };
 }
 
 /**
@@ -64,7 +71,10 @@ export function statePaths(choices: PathChoices): StatePaths {
     logDir: join(toolkitDir, "logs"),
     product: {
       config: productConfig === undefined ? join(stateDir, "openclaw.json") : absolute(productConfig, choices),
+      database: join(stateDir, "state", "openclaw.sqlite"),
       identity: join(stateDir, "identity", "device.json"),
+      deviceTokens: join(stateDir, "identity", "device-auth.json"),
+      node: join(stateDir, "node.json"),
     },
   };
 }

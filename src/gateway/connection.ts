@@ -237,7 +237,7 @@ export class Connection implements FrameSocketListener {
     if (this.#state !== "deciding") return; // the handshake was given up meanwhile
     if (!admission.ok) return this.#refuse(id, admission.refusal);
     try {
-      const session = new Session(admission.facts, this.#socket);
+      const session = new Session(admission.facts, this.#socket, admission.removedScopes);
       const hello = await helloFor(this.#house, admission);
       if (!this.#socket.isOpen || this.#isClosed()) return;
       this.#assertStillEnrolled(admission.facts);

@@ -44,7 +44,7 @@ export class Dispatcher {
     }
     if (rule.scope !== undefined && !holdsScope(session.facts.scopes, rule.scope)) {
       this.#refused(session, method, `missing scope: ${rule.scope}`);
-      return session.refuse(id, missingScope(rule.scope).wire);
+      return session.refuse(id, lacksScope(session, rule.scope));
     }
     const read = v.safeParse(rule.params, params);
     if (!read.success) return session.refuse(id, invalid(`invalid ${method} params: ${describeIssues(read.issues)}`));
@@ -86,6 +86,13 @@ export class Dispatcher {
       reason,
     });
   }
+}
+
+/** Who asked for the scope and did not get it is told why once more: many clients show nothing of their hello. */
+function lacksScope({ removedScopes }: Session, scope: string): WireError {
+  const { wire } = missingScope(scope);
+  if (removedScopes === undefined || !holdsScope(removedScopes.scopes, scope)) return wire;
+  return { ...wire, message: `${wire.message} (${removedScopes.why})` };
 }
 
 function invalid(message: string): WireError {

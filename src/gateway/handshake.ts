@@ -23,7 +23,7 @@ import { proveLocal } from "./local-peer.ts";
 import type { GatewayPolicy } from "./options.ts";
 import { isAllowedOrigin, type Peer } from "./peer.ts";
 import { type ConnectRefusal, refuseAuth, refuseConnect, refuseForNow, refusePairing } from "./refusal.ts";
-import type { SessionFacts } from "./session.ts";
+import type { RemovedScopes, SessionFacts } from "./session.ts";
 import type { Tables } from "./tables.ts";
 import { accepted, passed, refused, type TraceStep } from "./trace.ts";
 
@@ -61,12 +61,6 @@ export type Admission =
 
 /** What every node holds of an operator's scopes: the one empty list. */
 const none: readonly string[] = [];
-
-/** Scopes that were asked for and are not granted. */
-interface RemovedScopes {
-  readonly scopes: readonly string[];
-  readonly why: string;
-}
 
 /**
  * Takes a connect through every gate, and adds to `trace` what each of them says as soon as it has said it. Total: whatever the params

@@ -216,7 +216,7 @@ class RunningGateway implements Gateway {
 
   async #close(reason: string): Promise<void> {
     for (const stop of this.#stopTimers) stop();
-    this.#sessions.tellAll("shutdown", { reason, restartExpectedMs: null });
+    this.#sessions.tellAll("shutdown", { reason });
     for (const connection of this.#connections) connection.close(closeCodes.serviceRestart, "service restart");
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const stopWaiting = this.#runtime.after(this.#policy.limits.shutdownGraceMs, () => {

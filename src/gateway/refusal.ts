@@ -97,8 +97,17 @@ export function refusePairing(facts: PairingRefusalFacts): ConnectRefusal {
     ...(facts.approvedScopes === undefined ? {} : { approvedScopes: facts.approvedScopes }),
     ...(facts.revokedAtMs === undefined ? {} : { revokedAtMs: facts.revokedAtMs }),
     ...(facts.rejected === undefined ? {} : { rejected: true, rejectedReason: facts.rejected.reason }),
+    ...(mayWait(facts) ? keepAsking : {}),
   });
   return { ...refusal, closeReason: closeReason(`${refusal.error.message} (requestId: ${facts.requestId})`) };
+}
+
+/** Nodes of 2026.9.6 stop asking unless they are told this, and would need a restart after their approval. */
+const keepAsking = { recommendedNextStep: "wait_then_retry", retryable: true, pauseReconnect: false } as const;
+
+/** A node may go on by itself once it is approved. One that was told no, or whose role was taken away, is not asked to insist. */
+function mayWait({ role, rejected, revokedAtMs }: PairingRefusalFacts): boolean {
+  return role === "node" && rejected === undefined && revokedAtMs === undefined;
 }
 
 /** The refusal of a device that would have to wait for a person while too many others do. */

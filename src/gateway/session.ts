@@ -27,15 +27,23 @@ export interface SessionFacts {
   readonly connectedAtMs: number;
 }
 
+/** What was asked for and not granted, and why. */
+export interface RemovedScopes {
+  readonly scopes: readonly string[];
+  readonly why: string;
+}
+
 export class Session {
   readonly facts: SessionFacts;
+  readonly removedScopes: RemovedScopes | undefined;
   readonly #socket: FrameSocket;
   #seq = 0;
   /** Calls of methods that this role may never call; too many of them end the session. */
   unauthorizedCalls = 0;
 
-  constructor(facts: SessionFacts, socket: FrameSocket) {
+  constructor(facts: SessionFacts, socket: FrameSocket, removedScopes?: RemovedScopes) {
     this.facts = facts;
+    this.removedScopes = removedScopes;
     this.#socket = socket;
   }
 

@@ -12,6 +12,11 @@ export function notApprovedInTime(requestId: string | undefined, layer: "device"
   });
 }
 
+/** True when a device that had the node role lacks it now: told by gateways of ours, and by the product as a role to be approved. */
+export function isRevocation({ details = {} }: OpenClawError): boolean {
+  return typeof details["revokedAtMs"] === "number" || details["reason"] === "role-upgrade";
+}
+
 /** The role was taken away while the node was connected. */
 export function revoked(error: OpenClawError): OpenClawError {
   return new OpenClawError("device-token-mismatch", "the gateway revoked this device's node role", {

@@ -9,10 +9,12 @@ import { fingerprint } from "../identity/fingerprint.ts";
 import { closeCodes } from "../protocol/close.ts";
 import { type Runtime, systemRuntime } from "../runtime.ts";
 import { reconnectBackoff, retryDelay } from "../transport/backoff.ts";
+import type { CloseInfo } from "../transport/frame-socket.ts";
 import { version } from "../version.ts";
+import { askSurface } from "./ask-surface.ts";
 import type { InvokeHandler } from "./handlers/index.ts";
 import { EventInbox } from "./event-inbox.ts";
-import { finalFailure, notApprovedInTime, revoked } from "./final-failure.ts";
+import { finalFailure, isRevocation, notApprovedInTime, revoked } from "./final-failure.ts";
 import type { NodeEvent } from "./node-event.ts";
 import { InvokeServer } from "./serve.ts";
 import { SurfaceWatch } from "./surface-watch.ts";
@@ -47,6 +49,10 @@ const approvalBackoff = { firstMs: 1000, capMs: 4000 };
 const stopGraceMs = 3000;
 /** Milliseconds that a gateway which does not answer may take to say goodbye to a stopping node. */
 const goodbyeMs = 500;
+/** Milliseconds between two questions about a command list that is neither approved nor asked for. */
+const surfaceDelayMs = 250;
+/** So often it is asked before the gateway is taken for one that has nothing to say. */
+const maxSurfaceQuestions = 8;
 const connectTimeoutMs = 20_000;
 const defaultApprovalTimeoutMs = 5 * 60_000;
 
@@ -158,10 +164,7 @@ class NodeHost {
     });
   }
 
-  async #serve(
-    session: GatewaySession,
-    inbox: EventInbox,
-  ): Promise<{ readonly code: number; readonly reason: string }> {
+  async #serve(session: GatewaySession, inbox: EventInbox): Promise<CloseInfo> {
     const server = new InvokeServer({
       session,
       handlers: this.#options.handlers,
@@ -177,18 +180,22 @@ class NodeHost {
     this.#signal.addEventListener("abort", stop, { once: true });
     const failure = Promise.withResolvers<never>();
     failure.promise.catch(() => {});
+    let isAsking = !surface.isKnown;
     inbox.listen((event) => {
       try {
         server.hear(event);
-        if (surface.hear(event)) this.#tellSurface(session, surface);
+        if (surface.hear(event) && !isAsking) this.#tellSurface(session, surface);
       } catch (error) {
         failure.reject(error);
       }
     });
     try {
+      if (isAsking) await this.#askSurface(session, surface);
       this.#tellSurface(session, surface);
+      const followed = isAsking ? this.#followSurface(session, surface) : session.closed;
+      isAsking = false;
       const giveUp = surface.isReady ? session.closed : this.#approvalDeadline(session, surface);
-      return await Promise.race([session.closed, failure.promise, giveUp]);
+      return await Promise.race([session.closed, failure.promise, followed, giveUp]);
     } catch (error) {
       await session.close();
       throw error;
@@ -196,6 +203,36 @@ class NodeHost {
       this.#signal.removeEventListener("abort", stop);
       this.#running = Promise.all([this.#running, server.stop()]);
     }
+  }
+
+  /** Learns how the command list stands. A gateway that is still about to write the request down is asked again. */
+  async #askSurface(session: GatewaySession, surface: SurfaceWatch): Promise<void> {
+    try {
+      for (let attempt = 0; !surface.isKnown; attempt++) {
+        if (attempt > 0) await this.#runtime.sleep(surfaceDelayMs, this.#signal);
+        const answer = await askSurface(session);
+        surface.learn(answer.kind === "none" && attempt >= maxSurfaceQuestions ? { kind: "unknown" } : answer);
+      }
+    } catch (error) {
+      if (!isFailure(error, "unreachable")) throw error;
+      await session.closed;
+    }
+  }
+
+  /** Asks until the command list is approved: 2026.9.6 tells a node of an approval, and not of a rejection. Resolves with the session's end. */
+  async #followSurface(session: GatewaySession, surface: SurfaceWatch): Promise<CloseInfo> {
+    try {
+      for (let attempt = 0; !surface.isReady; attempt++) {
+        await this.#runtime.sleep(retryDelay(approvalBackoff, attempt, this.#chance()), this.#signal);
+        const answer = surface.isReady ? undefined : await askSurface(session);
+        if (surface.isReady || answer === undefined) break; // an event was faster
+        surface.learn(answer);
+        this.#tellSurface(session, surface);
+      }
+    } catch (error) {
+      if (!isFailure(error, "unreachable")) throw error;
+    }
+    return session.closed;
   }
 
   #tellSurface(session: GatewaySession, surface: SurfaceWatch): void {
@@ -230,7 +267,7 @@ class NodeHost {
     const outcome = outcomeOf(error);
     if (!isFailure(error) || outcome.kind === "stop") throw finalFailure(error);
     if (outcome.kind === "wait") {
-      if (this.#wasReady && typeof error.details?.["revokedAtMs"] === "number") throw revoked(error);
+      if (this.#wasReady && isRevocation(error)) throw revoked(error);
       this.#waitForApproval(error);
       await this.#runtime.sleep(retryDelay(approvalBackoff, this.#approvalAttempts++, this.#chance()), this.#signal);
       return;

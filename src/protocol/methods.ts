@@ -21,6 +21,7 @@ export const methods = {
   status: { role: "operator", scope: "operator.read", params: none },
   "system-presence": { role: "operator", scope: "operator.read", params: none },
   "gateway.identity.get": { role: "operator", scope: "operator.read", params: none },
+  "config.get": { role: "operator", scope: "operator.read", params: none },
 
   "device.pair.list": { role: "operator", scope: "operator.pairing", params: none },
   "device.pair.approve": { role: "operator", scope: "operator.pairing", params: v.object({ requestId: text }) },
@@ -158,7 +159,8 @@ export interface PairedDevice {
   readonly approvedVia: string;
   readonly lastSeenAtMs?: number;
   readonly lastSeenReason?: string;
-  readonly connected: boolean;
+  /** Absent before 2026.9.6. */
+  readonly connected?: boolean;
   readonly tokens: readonly TokenSummary[];
 }
 
@@ -243,6 +245,15 @@ export interface MethodResults {
   status: Readonly<Record<string, unknown>> & { readonly runtimeVersion: string; readonly uptimeMs: number };
   "system-presence": readonly PresenceEntry[];
   "gateway.identity.get": { readonly deviceId: string; readonly publicKey: string };
+  /** What may be shown of the settings; secrets are no part of it, and neither is the file they came from. */
+  "config.get": {
+    readonly path: string | null;
+    readonly exists: boolean;
+    readonly raw: string | null;
+    readonly valid: boolean;
+    readonly config: Readonly<Record<string, unknown>>;
+    readonly issues: readonly unknown[];
+  };
   "device.pair.list": { readonly pending: readonly PendingDevice[]; readonly paired: readonly PairedDevice[] };
   "device.pair.approve": { readonly requestId: string; readonly device: PairedDevice };
   "device.pair.reject": { readonly requestId: string; readonly deviceId: string };
@@ -254,7 +265,8 @@ export interface MethodResults {
     readonly scopes: readonly string[];
     readonly rotatedAtMs: number;
     readonly token?: string;
-    readonly tokenDelivery: "in-band" | "withheld-cross-device";
+    /** Absent before 2026.9.6. */
+    readonly tokenDelivery?: "in-band" | "withheld-cross-device";
   };
   "device.token.revoke": { readonly deviceId: string; readonly role: string; readonly revokedAtMs: number };
   "node.pair.list": { readonly pending: readonly PendingSurface[]; readonly paired: readonly ApprovedSurface[] };
@@ -268,7 +280,8 @@ export interface MethodResults {
   "exec.approvals.node.get": unknown;
   "exec.approvals.node.set": unknown;
   "node.invoke.result": { readonly ok: true; readonly ignored?: true };
-  "node.event": { readonly ok: true };
+  /** `handled` is false for an event that is only written to the log. */
+  "node.event": { readonly ok: true; readonly event: string; readonly handled: boolean };
   "skills.bins": { readonly bins: readonly string[] };
 }
 
@@ -282,7 +295,6 @@ export const eventNames = [
   "connect.challenge",
   "tick",
   "presence",
-  "health",
   "shutdown",
   "device.pair.requested",
   "device.pair.resolved",
@@ -291,7 +303,6 @@ export const eventNames = [
   "node.pair.resolved",
   "node.invoke.request",
   "node.invoke.cancel",
-  "voicewake.changed",
 ] as const;
 
 /** What gateways of ours can do that the product's cannot: `features.capabilities` of hello-ok. */

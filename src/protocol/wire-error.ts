@@ -48,9 +48,14 @@ export function fromWireError(wire: WireError, doing: string): OpenClawError {
   const details: Record<string, unknown> = isObject(wire.details) ? { ...wire.details } : {};
   if (wire.retryAfterMs !== undefined) details["retryAfterMs"] = wire.retryAfterMs;
   details["wireCode"] = wire.code;
+  const [, requestId] = awaitingApproval.exec(wire.message) ?? [];
+  if (requestId !== undefined) details["requestId"] ??= requestId;
   const code = failureOf(wire, details);
   return new OpenClawError(code, `${doing}: ${wire.message}`, { ...adviceFor(code, details), details });
 }
+
+/** How 2026.9.6 words it when a node's command list waits: the request's id stands nowhere else. */
+const awaitingApproval = /^node capability surface is awaiting .*\bnodes approve ([\w-]+)/u;
 
 /** What to type next, for the failures that one command on the gateway's host can end. */
 function adviceFor(
@@ -70,6 +75,16 @@ function adviceFor(
         : {
             hint: "give the gateway's token with --token-file or OPENCLAW_GATEWAY_TOKEN (openclaw gateway token --show there)",
           };
+    case "token-mismatch":
+      return {
+        hint: "compare it with the gateway's own (gateway.auth.token there), and check that the port leads to that gateway",
+      };
+    case "password-mismatch":
+      return { hint: "compare it with the gateway's own (gateway.auth.password there)" };
+    case "device-token-mismatch":
+      return {
+        hint: "it was rotated or revoked there: come once with the gateway's own token or password (--token-file, --password-file)",
+      };
     case "scope-missing":
       return {
         hint: "ask for more with the gateway's token (openclaw pair request --scope … --token-file …), and have it approved",
@@ -95,7 +110,7 @@ function failureOf(wire: WireError, details: Readonly<Record<string, unknown>>):
     const nodeCode = details["nodeError"]["code"];
     if (nodeCode === "TIMEOUT") return "invoke-timeout";
     const said = details["nodeError"]["message"];
-    if (typeof said === "string" && said.startsWith("SYSTEM_RUN_DENIED")) return "command-not-allowed";
+    if (typeof said === "string" && /^SYSTEM_RUN_(?:DENIED|DISABLED)/u.test(said)) return "command-not-allowed";
     return nodeCode === "DISCONNECTED" ? "node-offline" : "invoke-failed";
   }
   if (typeof details["reason"] === "string" && commandPolicyReasons.has(details["reason"]))

@@ -21,6 +21,7 @@ test.each([
   ["node.list", "nodes"],
   ["device.pair.list", "paired"],
   ["gateway.identity.get", "deviceId"],
+  ["config.get", "config"],
   ["system-presence", ""],
 ])("call %s asks for the scope it takes by itself", async (method) => {
   expect(await home.ask(`call ${method} --json`)).toMatchObject({ code: 0, json: { ok: true, method } });

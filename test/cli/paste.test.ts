@@ -87,12 +87,12 @@ test("the commands that take the target options are known by name", async () => 
   const streams = { stdin: new PassThrough(), stdout: new PassThrough(), stderr: new PassThrough() };
   const context = new Context({ env: {}, streams, signal: new AbortController().signal }, []);
   const found = leaves(await buildWholeProgram(context), []);
-  expect(found.filter(({ words }) => takesTarget(words))).toEqual(found.filter(({ hasUrl }) => hasUrl));
+  expect(found.filter(({ words }) => takesTarget(words))).toEqual(found.filter(({ hasTarget }) => hasTarget));
 });
 
-function leaves(command: Command, words: readonly string[]): { readonly words: string; readonly hasUrl: boolean }[] {
+function leaves(command: Command, words: readonly string[]): { readonly words: string; readonly hasTarget: boolean }[] {
   if (command.commands.length > 0) return command.commands.flatMap((child) => leaves(child, [...words, child.name()]));
-  return [{ words: words.join(" "), hasUrl: command.options.some(({ long }) => long === "--url") }];
+  return [{ words: words.join(" "), hasTarget: command.options.some(({ long }) => long === "--no-auth-header") }];
 }
 
 test("what a command prints to be pasted does its work when it is pasted, nothing added", async () => {

@@ -67,7 +67,13 @@ test("what we write is below toolkit/, what is the product's is not", () => {
     runDir: `${toolkitDir}/run`,
     logDir: `${toolkitDir}/logs`,
   });
-  expect(product).toEqual({ config: `${stateDir}/openclaw.json`, identity: `${stateDir}/identity/device.json` });
+  expect(product).toEqual({
+    config: `${stateDir}/openclaw.json`,
+    database: `${stateDir}/state/openclaw.sqlite`,
+    identity: `${stateDir}/identity/device.json`,
+    deviceTokens: `${stateDir}/identity/device-auth.json`,
+    node: `${stateDir}/node.json`,
+  });
 });
 
 test("--config replaces our file, OPENCLAW_CONFIG_PATH the product's", () => {

@@ -242,6 +242,10 @@ test("exec.approvals.node.get and .set reach the node and give its answer", asyn
 test("node.event and skills.bins are answered", async () => {
   await using world = await startGateway();
   const { client } = await world.node();
-  expect(await client.call("node.event", { event: "exec.finished", payloadJSON: "{}" })).toEqual({ ok: true });
+  expect(await client.call("node.event", { event: "exec.finished", payloadJSON: "{}" })).toEqual({
+    ok: true,
+    event: "exec.finished",
+    handled: false,
+  });
   expect(await client.call("skills.bins", {})).toEqual({ bins: [] });
 });

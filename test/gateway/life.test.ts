@@ -124,3 +124,18 @@ test("no token, salt or hash appears in the log or in the decisions", async () =
   const told = JSON.stringify([world.runtime.lines.items, world.decisions.items]);
   for (const secret of [sharedToken, deviceToken, "a-wrong-secret-value"]) expect(told).not.toContain(secret);
 });
+
+test("health, status and config.get hold the lists that the product's CLI reads unasked", async () => {
+  await using world = await startGateway();
+  const operator = await world.operator();
+  expect(await operator.call("health")).toMatchObject({
+    ok: true,
+    agents: [],
+    channelOrder: [],
+    sessions: { recent: [] },
+  });
+  expect(await operator.call("status")).toMatchObject({ heartbeat: { agents: [] }, channelSummary: [] });
+  const settings = await operator.call("config.get");
+  expect(settings).toMatchObject({ exists: false, valid: true, config: { gateway: { auth: {} } } });
+  expect(JSON.stringify(settings)).not.toContain(sharedToken);
+});

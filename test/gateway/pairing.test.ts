@@ -177,6 +177,22 @@ test("a rejection reaches the device once, with its reason; asking again makes a
   expect(textAt(next.details, "requestId")).not.toBe(requestId);
 });
 
+test("a node that waits is told to keep asking; one that was told no is not, nor is one that lost its role, nor an operator", async () => {
+  await using world = await startGateway();
+  const operator = await world.operator();
+  const keepAsking = { recommendedNextStep: "wait_then_retry", retryable: true, pauseReconnect: false };
+  const device = makeDevice();
+  const waiting = await refusal(world, { device, auth });
+  expect(waiting.details).toMatchObject(keepAsking);
+  await operator.call("device.pair.reject", { requestId: textAt(waiting.details, "requestId") });
+  const rejected = await refusal(world, { device, auth });
+  const node = await world.node();
+  await operator.call("device.token.revoke", { deviceId: node.device.id, role: "node" });
+  const revoked = await refusal(world, { device: node.device, auth });
+  const person = await refusal(world, asOperator(makeDevice(), ["operator.read"]));
+  for (const { details } of [rejected, revoked, person]) expect(at(details, "recommendedNextStep")).toBeUndefined();
+});
+
 test("an old rejection is no news", async () => {
   await using world = await startGateway();
   const operator = await world.operator();
@@ -283,7 +299,11 @@ test("the role node takes admin to approve, to rotate and to revoke", async () =
   const clerk = await world.operator(["operator.pairing"]);
   const needsAdmin = { code: "FORBIDDEN", details: { missingScope: "operator.admin" } };
   const requestId = await ask(world, { device: makeDevice(), auth });
-  expect(await clerk.refused("device.pair.approve", { requestId })).toMatchObject(needsAdmin);
+  // The product's CLI asks with the least scope first, and comes back with more when it reads these words.
+  expect(await clerk.refused("device.pair.approve", { requestId })).toMatchObject({
+    ...needsAdmin,
+    message: "device pairing approval denied: missing scope: operator.admin",
+  });
   expect(world.gateway.pending().devices).toMatchObject([{ requestId }]);
   const { device } = await world.node();
   for (const method of ["device.token.rotate", "device.token.revoke"]) {

@@ -490,13 +490,16 @@ test("required lets a right token and a device token through", async () => {
 
 test("an internal client behind a forwarding header keeps no scopes, and is told so", async () => {
   await using world = await startGateway();
-  const { response } = await world.connect(
+  const { client, response } = await world.connect(
     { auth: token, role: "operator", clientId: "cli", mode: "cli", scopes: ["operator.read"] },
     { "X-Forwarded-For": "203.0.113.7" },
   );
   expect(response.payload).toMatchObject({
     auth: { scopes: [], removedScopes: ["operator.read"], removedScopesReason: expect.any(String) },
   });
+  const why = textAt(response.payload, "auth", "removedScopesReason");
+  expect(await client.refused("node.list")).toMatchObject({ message: `missing scope: operator.read (${why})` });
+  expect(await client.refused("device.pair.list")).toMatchObject({ message: "missing scope: operator.pairing" });
 });
 
 function standardBase64(key: string): string {

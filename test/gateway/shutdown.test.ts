@@ -13,7 +13,7 @@ test("operators and nodes are told, then closed with 1012", async () => {
   const silent = await world.open();
   await world.gateway.close("update");
   for (const client of [operator, node]) {
-    expect((await client.event("shutdown")).payload).toEqual({ reason: "update", restartExpectedMs: null });
+    expect((await client.event("shutdown")).payload).toEqual({ reason: "update" });
     expect(await client.closed).toEqual({ code: 1012, reason: "service restart" });
   }
   expect((await silent.closed).code).toBe(1012);

@@ -51,6 +51,13 @@ export class ProductHome implements Disposable {
     return await process.ended;
   }
 
+  /** Runs the product's CLI, which must end with exit code 0. */
+  async mustRun(args: readonly string[]): Promise<ProductResult> {
+    const result = await this.cli(args);
+    if (result.code === 0) return result;
+    throw new Error(`openclaw ${args.join(" ")} ended with ${result.code}: ${result.stdout}${result.stderr}`);
+  }
+
   [Symbol.dispose](): void {
     rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
   }
@@ -161,7 +168,8 @@ export class ProductGateway implements AsyncDisposable {
         mode: "local",
         port: ownPort,
         bind: "loopback",
-        auth: { token: productToken, password: productPassword, ...auth },
+        // A gateway behind a trusted proxy does not start with a token beside it.
+        auth: { ...(auth.mode === "trusted-proxy" ? {} : { token: productToken }), password: productPassword, ...auth },
         controlUi: { enabled: false },
         ...asks,
         ...gateway,
@@ -245,7 +253,7 @@ export function startProductNode(
 }
 
 /** A free loopback port whose second next is free too: the product takes that one for its browser control. */
-export async function freePortPair(): Promise<number> {
+async function freePortPair(): Promise<number> {
   for (;;) {
     const first = createServer().listen(0, "127.0.0.1");
     await once(first, "listening");

@@ -77,6 +77,7 @@ test.each<[what: string, error: WireError, code: FailureCode]>([
   ["a node that left meanwhile", nodeError("DISCONNECTED"), "node-offline"],
   ["a node that did not answer", nodeError("TIMEOUT"), "invoke-timeout"],
   ["a node that said no", nodeError("INVALID_REQUEST"), "invoke-failed"],
+  ["a node that runs nothing", nodeError("UNAVAILABLE", "SYSTEM_RUN_DISABLED: security=deny"), "command-not-allowed"],
   ["a command outside the policy", refusedCommand("command not allowlisted"), "command-not-allowed"],
   ["a command that was not declared", refusedCommand("command not declared by node"), "command-not-allowed"],
   ["a node without commands", refusedCommand("node did not declare commands"), "command-not-allowed"],
@@ -100,8 +101,8 @@ test.each<[what: string, error: WireError, code: FailureCode]>([
   expect(fromWireError(error, "doing it").code).toBe(code);
 });
 
-function nodeError(code: string): WireError {
-  return { code: "UNAVAILABLE", message: `${code}: x`, details: { nodeError: { code, message: "x" } } };
+function nodeError(code: string, message = "x"): WireError {
+  return { code: "UNAVAILABLE", message: `${code}: ${message}`, details: { nodeError: { code, message } } };
 }
 
 function refusedCommand(reason: string): WireError {

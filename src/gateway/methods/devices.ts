@@ -2,7 +2,7 @@
 import { lacksToGrant } from "../../pairing/scopes.ts";
 import type { MethodHandlers } from "../../protocol/methods.ts";
 import { holdsScopes } from "../../protocol/vocabulary.ts";
-import { invalidRequest, missingScope } from "../../protocol/wire-error.ts";
+import { invalidRequest, missingScope, RequestRefused } from "../../protocol/wire-error.ts";
 import type { CallContext } from "../dispatch.ts";
 import type { Session } from "../session.ts";
 import { deviceSummary, pendingSummary } from "../summaries.ts";
@@ -38,7 +38,7 @@ export function deviceMethods({ tables, devices, tokens, sessions, runtime }: Me
     "device.pair.approve": async ({ session }, { requestId }) => {
       const device = await devices.approve(requestId, "owner", deciderOf(session), ({ deviceId, role, scopes }) => {
         assertOwnDevice(session, deviceId);
-        assertMayGrant(session, role, scopes);
+        assertMayGrant(session, role, scopes, "device pairing approval denied: ");
       });
       return { requestId, device: deviceSummary(device, sessions.isConnected(device.deviceId)) };
     },
@@ -96,7 +96,9 @@ export function deviceMethods({ tables, devices, tokens, sessions, runtime }: Me
   };
 }
 
-function assertMayGrant(session: Session, role: string, scopes: readonly string[]): void {
+function assertMayGrant(session: Session, role: string, scopes: readonly string[], denied = ""): void {
   const lacking = lacksToGrant(session.facts.scopes, role, scopes);
-  if (lacking !== undefined) throw missingScope(lacking);
+  if (lacking === undefined) return;
+  const { wire } = missingScope(lacking);
+  throw new RequestRefused({ ...wire, message: `${denied}${wire.message}` });
 }

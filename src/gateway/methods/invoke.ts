@@ -44,7 +44,7 @@ export function invokeMethods(house: MethodHouse): InvokeMethods {
 
     "node.event": ({ session }, { event }) => {
       runtime.log("debug", "node event", { conn: session.facts.connId, device: session.facts.deviceId, event });
-      return { ok: true };
+      return { ok: true, event, handled: false };
     },
 
     "skills.bins": () => ({ bins: [] }),

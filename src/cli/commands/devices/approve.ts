@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Context } from "../../context.ts";
 import { findRequest, listDevices, newestRequest, showDeviceRequest, unconfirmed } from "../../device-directory.ts";
 import { defineCommand } from "../../globals.ts";
-import { asOperator } from "../../operator.ts";
+import { asPairingOperator } from "../../operator.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
 
 interface Flags extends TargetFlags {
@@ -21,8 +21,7 @@ export function approveCommand(context: Context): Command {
       .option("--latest", "the newest request")
       .option("--yes", "approve the newest request without looking at it first"),
   ).action(async (wanted: string | undefined, flags: Flags) => {
-    // Approving a node takes admin on newer gateways; the least that every version takes for any request.
-    const approved = await asOperator(context, flags, ["operator.pairing", "operator.admin"], async (session) => {
+    const approved = await asPairingOperator(context, flags, async (session) => {
       const pending = (await listDevices(session)).pending.map(showDeviceRequest);
       const request =
         wanted === undefined

@@ -4,19 +4,30 @@ import type { Context } from "../../context.ts";
 import { listDevices, showDeviceRequest } from "../../device-directory.ts";
 import { defineCommand } from "../../globals.ts";
 import { ago, list } from "../../human.ts";
-import { asOperator } from "../../operator.ts";
+import { asOperator, noteWhatIsHidden } from "../../operator.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
 
 export function listCommand(context: Context): Command {
   return withTarget(
     defineCommand("list", "devices that are paired, and requests that wait", ["openclaw devices list --json"]),
   ).action(async (flags: TargetFlags) => {
-    const found = await asOperator(context, flags, ["operator.pairing"], listDevices);
+    const found = await asOperator(context, flags, ["operator.pairing"], async (session) => {
+      noteWhatIsHidden(context, session);
+      return listDevices(session);
+    });
     const value = { pending: found.pending.map(showDeviceRequest), paired: found.paired };
     context.output.result(value, ({ pending, paired }) =>
       [...pendingPart(context, pending), ...pairedPart(context, paired)].join("\n"),
     );
   });
+}
+
+type Paired = Awaited<ReturnType<typeof listDevices>>["paired"][number];
+
+/** Whether it is connected, and when it was seen; 2026.3.8 tells neither. */
+function presence({ connected, lastSeenAtMs }: Paired, nowMs: number): [connected: string, seen: string] {
+  if (connected === undefined) return ["unknown", lastSeenAtMs === undefined ? "unknown" : ago(lastSeenAtMs, nowMs)];
+  return connected ? ["yes", "now"] : ["no", ago(lastSeenAtMs, nowMs)];
 }
 
 type Shown = ReturnType<typeof showDeviceRequest>;
@@ -39,7 +50,7 @@ function pendingPart(context: Context, pending: readonly Shown[]): string[] {
   return ["Waiting for approval (openclaw devices approve <request>):", context.output.table(columns, rows), ""];
 }
 
-function pairedPart(context: Context, paired: Awaited<ReturnType<typeof listDevices>>["paired"]): string[] {
+function pairedPart(context: Context, paired: readonly Paired[]): string[] {
   if (paired.length === 0) return ["No devices are paired."];
   const columns = ["DEVICE", "NAME", "ROLES", "CONNECTED", "SEEN"].map((title) => ({
     title,
@@ -49,8 +60,7 @@ function pairedPart(context: Context, paired: Awaited<ReturnType<typeof listDevi
     device.deviceId,
     device.operatorLabel ?? device.displayName ?? device.clientId,
     list(device.roles),
-    device.connected ? "yes" : "no",
-    device.connected ? "now" : ago(device.lastSeenAtMs, context.runtime.now()),
+    ...presence(device, context.runtime.now()),
   ]);
   return ["Paired devices:", context.output.table(columns, rows)];
 }

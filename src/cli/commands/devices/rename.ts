@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Context } from "../../context.ts";
 import { findDevice, listDevices } from "../../device-directory.ts";
 import { defineCommand } from "../../globals.ts";
-import { asOperator } from "../../operator.ts";
+import { asPairingOperator } from "../../operator.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
 
 export function renameCommand(context: Context): Command {
@@ -12,7 +12,7 @@ export function renameCommand(context: Context): Command {
       .argument("<device>", "device id, prefix or name")
       .argument("<name>", "the new name, at most 64 characters"),
   ).action(async (wanted: string, name: string, flags: TargetFlags) => {
-    const renamed = await asOperator(context, flags, ["operator.pairing", "operator.admin"], async (session) => {
+    const renamed = await asPairingOperator(context, flags, async (session) => {
       const { deviceId } = findDevice(wanted, (await listDevices(session)).paired);
       return session.call("device.pair.rename", { deviceId, label: name });
     });

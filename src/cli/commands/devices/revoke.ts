@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Context } from "../../context.ts";
 import { findDevice, listDevices } from "../../device-directory.ts";
 import { defineCommand } from "../../globals.ts";
-import { asOperator } from "../../operator.ts";
+import { asPairingOperator } from "../../operator.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
 import { oneDevice, onlyRoleOf, readRole } from "../../token-choice.ts";
 
@@ -23,7 +23,7 @@ export function revokeCommand(context: Context): Command {
   ).action(async (wanted: string | undefined, flags: Flags) => {
     const named = oneDevice(wanted, flags.device);
     const role = flags.role === undefined ? undefined : readRole(flags.role);
-    const revoked = await asOperator(context, flags, ["operator.pairing", "operator.admin"], async (session) => {
+    const revoked = await asPairingOperator(context, flags, async (session) => {
       const device = findDevice(named, (await listDevices(session)).paired);
       return session.call("device.token.revoke", { deviceId: device.deviceId, role: role ?? onlyRoleOf(device) });
     });

@@ -7,7 +7,7 @@ import type { Role } from "../../../protocol/vocabulary.ts";
 import type { Context } from "../../context.ts";
 import { findDevice, listDevices } from "../../device-directory.ts";
 import { collect, defineCommand } from "../../globals.ts";
-import { asOperator } from "../../operator.ts";
+import { asOperator, asPairingOperator } from "../../operator.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
 import { oneDevice, onlyRoleOf, readRole } from "../../token-choice.ts";
 
@@ -50,11 +50,12 @@ export function rotateCommand(context: Context): Command {
     if (flags.self === true) return rotateSelf(context, flags, change);
     if (flags.all === true) return rotateAll(context, flags, change);
     const device = oneDevice(wanted, flags.device);
-    const rotated = await asOperator(context, flags, ["operator.pairing", "operator.admin"], async (session) =>
+    const rotated = await asPairingOperator(context, flags, async (session) =>
       rotate(session, findDevice(device, (await listDevices(session)).paired), change),
     );
-    await writeOut(context, rotated, flags.out);
-    return context.output.result(shown(rotated), sentence);
+    const delivered = await writeOut(context, rotated, flags.out);
+    context.output.result({ ...shown(rotated), delivered }, sentence);
+    if (!delivered) context.output.note("the device gets its new token when it next comes with the gateway's own one");
   });
 }
 
@@ -97,13 +98,15 @@ function scopesOf({ scope, scopes }: Flags): readonly string[] | undefined {
   return [];
 }
 
-async function writeOut(context: Context, { token }: Rotated, path: string | undefined): Promise<void> {
-  if (path === undefined) return;
+/** Whether the new token went anywhere. */
+async function writeOut(context: Context, { token }: Rotated, path: string | undefined): Promise<boolean> {
+  if (path === undefined) return false;
   if (token === undefined) {
     context.output.warn(`the gateway hands a token only to its own device, so ${path} was not written`);
-    return;
+    return false;
   }
   await context.writeSecretFile(path, token);
+  return true;
 }
 
 /** Without the token: it was stored, or written to --out, and is not for the eyes of whoever reads this terminal. */
@@ -111,6 +114,8 @@ function shown({ token: _token, ...rest }: Rotated): Omit<Rotated, "token"> {
   return rest;
 }
 
-function sentence({ deviceId, role }: Omit<Rotated, "token">): string {
-  return `Rotated the ${role} token of ${deviceId}; sessions with the old one are closed`;
+/** 2026.3.8 lets a session live that the old token opened; gateways that close it say how the new one was delivered. */
+function sentence({ deviceId, role, tokenDelivery }: Omit<Rotated, "token">): string {
+  const end = tokenDelivery === undefined ? "the old one opens no new session" : "sessions with the old one are closed";
+  return `Rotated the ${role} token of ${deviceId}; ${end}`;
 }

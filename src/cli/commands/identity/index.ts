@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import type { Context } from "../../context.ts";
 import { defineGroup } from "../../globals.ts";
 import { createCommand } from "./create.ts";
+import { importCommand } from "./import.ts";
 import { listCommand } from "./list.ts";
 import { showCommand } from "./show.ts";
 
@@ -11,5 +12,6 @@ export function identityCommand(context: Context, verb?: string): Command {
     show: showCommand,
     list: listCommand,
     create: createCommand,
+    import: importCommand,
   });
 }

@@ -17,8 +17,7 @@ export function listCommand(context: Context): Command {
   return defineCommand("list", "the identities in the state directory: ours, and the product's", [
     "openclaw identity list",
   ]).action(async () => {
-    const { identity, product } = context.paths();
-    const rows = [...(await rowOf("toolkit", identity, true)), ...(await rowOf("openclaw", product.identity, false))];
+    const rows = [...(await ownRow(context)), ...(await productRow(context))];
     context.output.result({ identities: rows }, (value) => {
       if (value.identities.length === 0) return "No identity yet (openclaw identity create).";
       const columns = ["SOURCE", "DEVICE", "IN USE", "FILE"].map((title) => ({ title, keep: title === "DEVICE" }));
@@ -33,14 +32,34 @@ export function listCommand(context: Context): Command {
   });
 }
 
-/** A file that cannot be read is a row that says so: the list is where one looks for the problem. */
-async function rowOf(source: string, path: string, inUse: boolean): Promise<readonly Row[]> {
-  const { readIdentity } = await import("../../../state/identity-file.ts");
+async function ownRow(context: Context): Promise<readonly Row[]> {
+  const path = context.paths().identity;
+  return rowOf({ source: "toolkit", inUse: true, path }, async () => {
+    const identity = await context.knownIdentity();
+    return identity === undefined ? undefined : describeIdentity(identity, path);
+  });
+}
+
+async function productRow(context: Context): Promise<readonly Row[]> {
+  const { product, toolkitDir } = context.paths();
+  return rowOf({ source: "openclaw", inUse: false, path: product.identity }, async () => {
+    const { readProductState } = await import("../../../state/product-state.ts");
+    const state = await readProductState(product, { scratchDir: toolkitDir, runtime: context.runtime });
+    return state === undefined ? undefined : describeIdentity(state.identity, state.source.path);
+  });
+}
+
+/** What cannot be read is a row that says so: the list is where one looks for the problem. */
+async function rowOf(
+  place: Omit<Unreadable, "problem">,
+  read: () => Promise<IdentitySummary | undefined>,
+): Promise<readonly Row[]> {
   try {
-    const identity = await readIdentity(path);
-    return identity === undefined ? [] : [{ source, inUse, ...describeIdentity(identity, path) }];
+    const summary = await read();
+    return summary === undefined ? [] : [{ ...place, ...summary }];
   } catch (error) {
-    if (isFailure(error, "state-unreadable")) return [{ source, inUse, path, problem: error.message }];
+    if (isFailure(error, "state-unreadable", "state-unwritable", "locked"))
+      return [{ ...place, problem: error.message }];
     throw error;
   }
 }

@@ -4,7 +4,7 @@ import type { Context } from "../../context.ts";
 import { findRequest, newestRequest, showSurfaceRequest, unconfirmed } from "../../device-directory.ts";
 import { defineCommand } from "../../globals.ts";
 import { list } from "../../human.ts";
-import { asOperator } from "../../operator.ts";
+import { asPairingOperator } from "../../operator.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
 
 interface Flags extends TargetFlags {
@@ -21,7 +21,7 @@ export function approveCommand(context: Context): Command {
       .option("--latest", "the newest request")
       .option("--yes", "approve the newest request without looking at it first"),
   ).action(async (wanted: string | undefined, flags: Flags) => {
-    const approved = await asOperator(context, flags, ["operator.pairing", "operator.admin"], async (session) => {
+    const approved = await asPairingOperator(context, flags, async (session) => {
       const pending = (await session.call("node.pair.list", {})).pending.map(showSurfaceRequest);
       const request =
         wanted === undefined

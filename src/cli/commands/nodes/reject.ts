@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Context } from "../../context.ts";
 import { findRequest, showSurfaceRequest } from "../../device-directory.ts";
 import { defineCommand } from "../../globals.ts";
-import { asOperator } from "../../operator.ts";
+import { asPairingOperator } from "../../operator.ts";
 import { rejection } from "../../rejection.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
 
@@ -15,7 +15,7 @@ export function rejectCommand(context: Context): Command {
       .argument("<request>", "request id, node id or name")
       .option("--reason <text>", "told to the node"),
   ).action(async (wanted: string, flags: TargetFlags & { readonly reason?: string }) => {
-    const rejected = await asOperator(context, flags, ["operator.pairing"], async (session) => {
+    const rejected = await asPairingOperator(context, flags, async (session) => {
       const pending = (await session.call("node.pair.list", {})).pending.map(showSurfaceRequest);
       const { requestId } = findRequest(wanted, pending, "openclaw nodes pending");
       return session.call("node.pair.reject", rejection(session, requestId, flags.reason));

@@ -5,7 +5,7 @@ import { OpenClawError } from "../../../errors.ts";
 import type { Context } from "../../context.ts";
 import { findRequest, newestRequest, unconfirmed } from "../../device-directory.ts";
 import { defineCommand } from "../../globals.ts";
-import { asOperator } from "../../operator.ts";
+import { asOperator, asPairingOperator } from "../../operator.ts";
 import { approveRequest, listPending, type PendingRequest } from "../../pending-requests.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
 
@@ -13,6 +13,14 @@ interface Flags extends TargetFlags {
   readonly surface?: boolean;
   readonly latest?: boolean;
   readonly yes?: boolean;
+}
+
+interface Approved {
+  readonly requestId: string;
+  readonly deviceId: string;
+  readonly layer: PendingRequest["layer"];
+  /** What the node can be asked, where its command list was approved too. */
+  readonly commands?: readonly string[];
 }
 
 /** How often we look whether the node has come back with its command list. */
@@ -29,17 +37,21 @@ export function approveCommand(context: Context): Command {
       .option("--latest", "the newest request")
       .option("--yes", "approve the newest request without looking at it first"),
   ).action(async (wanted: string | undefined, flags: Flags) => {
-    const scopes = ["operator.pairing", "operator.admin"];
-    const approved = await asOperator(context, flags, scopes, async (session) => {
+    const approve = async (session: GatewaySession): Promise<Approved> => {
       const request = chooseRequest(await listPending(session), wanted, flags);
       const deviceId = await approveRequest(session, request);
       const base = { requestId: request.requestId, deviceId, layer: request.layer };
       const isNode = request.layer === "device" && request.role === "node";
       if (flags.surface !== true || !isNode) return base;
       return { ...base, commands: await approveSurface(context, session, deviceId) };
-    });
+    };
+    // What a node may be asked takes admin in any case, and two approvals cannot be tried again as one.
+    const approved =
+      flags.surface === true
+        ? await asOperator(context, flags, ["operator.pairing", "operator.admin"], approve)
+        : await asPairingOperator(context, flags, approve);
     context.output.result(approved, (value) =>
-      "commands" in value
+      value.commands !== undefined
         ? `Approved ${value.deviceId}; it can be invoked: ${value.commands.join(", ")}`
         : `Approved the ${value.layer} request of ${value.deviceId}`,
     );

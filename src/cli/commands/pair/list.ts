@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 import { ago, list } from "../../human.ts";
-import { asOperator } from "../../operator.ts";
+import { asOperator, noteWhatIsHidden } from "../../operator.ts";
 import { listPending, type PendingRequest } from "../../pending-requests.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
 
@@ -13,7 +13,10 @@ export function listCommand(context: Context): Command {
       "openclaw pair list",
     ]),
   ).action(async (flags: TargetFlags) => {
-    const pending = await asOperator(context, flags, ["operator.pairing"], listPending);
+    const pending = await asOperator(context, flags, ["operator.pairing"], async (session) => {
+      noteWhatIsHidden(context, session);
+      return listPending(session);
+    });
     context.output.result({ pending }, (value) => {
       if (value.pending.length === 0) return "Nothing waits for approval.";
       const columns = ["REQUEST", "LAYER", "DEVICE", "NAME", "ASKS FOR", "ASKED"].map((title) => ({

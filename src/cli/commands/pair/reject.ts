@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Context } from "../../context.ts";
 import { findRequest } from "../../device-directory.ts";
 import { defineCommand } from "../../globals.ts";
-import { asOperator } from "../../operator.ts";
+import { asPairingOperator } from "../../operator.ts";
 import { listPending } from "../../pending-requests.ts";
 import { rejection } from "../../rejection.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
@@ -16,7 +16,7 @@ export function rejectCommand(context: Context): Command {
       .argument("<request>", "request id, device id or name")
       .option("--reason <text>", "told to the device"),
   ).action(async (wanted: string, flags: TargetFlags & { readonly reason?: string }) => {
-    const rejected = await asOperator(context, flags, ["operator.pairing"], async (session) => {
+    const rejected = await asPairingOperator(context, flags, async (session) => {
       const request = findRequest(wanted, await listPending(session), "openclaw pair list");
       const params = rejection(session, request.requestId, flags.reason);
       if (request.layer === "surface") await session.call("node.pair.reject", params);
