@@ -112,7 +112,7 @@ describe.each(interopVersions)("%s", (version) => {
     });
 
     test("devices rename labels a device", async ({ annotate }) => {
-      if (isOld) return void (await annotate(`${version} has no devices rename`));
+      if (isOld) return void (await annotate(`${version} has no devices rename`, "no"));
       const renamed = await ask("devices rename", "--device", nodeId(), "--name", "cellar");
       expect(renamed).toEqual({ deviceId: nodeId(), label: "cellar" });
       return undefined;

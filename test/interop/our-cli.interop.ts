@@ -114,8 +114,8 @@ describe.each(interopVersions)("%s", (version) => {
   const isOld = version === "2026.3.8";
   const byVersion = <Old, New>(old: Old, current: New): Old | New => (isOld ? old : current);
   /** For the table of what works where. */
-  const noteOld = async (context: TestContext, note: string) => {
-    if (isOld) await context.annotate(note);
+  const noteOld = async (context: TestContext, note: string, type?: "no") => {
+    if (isOld) await context.annotate(note, type ?? "notice");
   };
   const started = new AsyncDisposableStack();
   beforeAll(async () => {
@@ -298,7 +298,7 @@ describe.each(interopVersions)("%s", (version) => {
       );
       const name = byVersion("nameless", "cellar");
       expect(await scene.ask(`devices remove ${name}`)).toMatchObject({ code: 0, json: { deviceId } });
-      await noteOld(context, "2026.3.8 has no names for devices; the command says so and ends with 10.");
+      await noteOld(context, "2026.3.8 has no names for devices; the command says so and ends with 10.", "no");
     });
 
     test("`devices remove` forgets a device", async () => {
@@ -416,7 +416,7 @@ describe.each(interopVersions)("%s", (version) => {
       expect(said.map(({ params }) => at(params, "scopes"))).toEqual(
         byVersion([["operator.pairing"]], [["operator.pairing"], ["operator.pairing", "operator.admin"]]),
       );
-      await noteOld(context, "2026.3.8 has no second approval; `nodes pending` is empty there.");
+      await noteOld(context, "2026.3.8 has no second approval; `nodes pending` is empty there.", "no");
     });
 
     test("`nodes rename` names a node", async (context) => {
@@ -429,7 +429,11 @@ describe.each(interopVersions)("%s", (version) => {
       );
       const name = byVersion("larder", "pantry");
       expect(await scene.ask(`nodes describe ${name}`)).toMatchObject({ code: 0, json: { nodeId: deviceId } });
-      await noteOld(context, "2026.3.8 renames only nodes of its older store; for others it says `unknown nodeId`.");
+      await noteOld(
+        context,
+        "2026.3.8 renames only nodes of its older store; for others it says `unknown nodeId`.",
+        "no",
+      );
     });
 
     test("a node that is gone and a node that is unknown have exit codes of their own", async () => {

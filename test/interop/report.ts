@@ -4,26 +4,36 @@ export interface ScenarioResult {
   readonly version: string;
   readonly direction: string;
   readonly scenario: string;
+  /** How the test ended; "no" when it showed that this version cannot do it, and that our program says so: `context.annotate(…, "no")`. */
   readonly state: string;
   /** What a scenario found out that a yes does not say: `context.annotate(…)`. */
   readonly note?: string;
 }
 
-const symbols: Readonly<Record<string, string>> = { passed: "works", failed: "FAILS", skipped: "—", pending: "—" };
+const symbols: Readonly<Record<string, string>> = {
+  passed: "works",
+  no: "no",
+  failed: "FAILS",
+  skipped: "—",
+  pending: "—",
+};
 
 /** The page: for each direction a table of scenarios against versions, and the notes below. */
 export function compatibilityTable(results: readonly ScenarioResult[]): string {
   const versions = unique(results.map(({ version }) => version));
-  const parts = unique(results.map(({ direction }) => direction)).map((direction) =>
-    directionPart(
-      direction,
-      versions,
-      results.filter((result) => result.direction === direction),
-    ),
-  );
+  const parts = unique(results.map(({ direction }) => direction))
+    .toSorted()
+    .map((direction) =>
+      directionPart(
+        direction,
+        versions,
+        results.filter((result) => result.direction === direction),
+      ),
+    );
   const head =
     "# Compatibility with the OpenClaw product\n\n" +
-    "What `npm run interop -- --report` saw with the real programs. Every line is a scenario of `test/interop/`.\n";
+    "What `npm run interop -- --report` saw with the real programs. Every line is a scenario of `test/interop/`. *no* is what a version\n" +
+    "cannot do: there the scenario shows that our program says so.\n";
   return `${head}\n${parts.join("\n")}`;
 }
 

@@ -41,7 +41,9 @@ function resultOf(test: TestCase): ScenarioResult {
   const names: string[] = [];
   for (let at = test.parent; at.type === "suite"; at = at.parent) names.unshift(at.name);
   const [version = "", direction = ""] = names;
-  const { state } = test.result();
-  const note = test.annotations().at(0)?.message;
+  const annotation = test.annotations().at(0);
+  const note = annotation?.message;
+  const { state: outcome } = test.result();
+  const state = outcome === "passed" && annotation?.type === "no" ? "no" : outcome;
   return { version, direction, scenario: test.name, state, ...(note === undefined ? {} : { note }) };
 }

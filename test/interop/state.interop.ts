@@ -45,7 +45,10 @@ describe.each(interopVersions)("%s", (version) => {
       expect((await home.cli(list)).code).toBe(0);
       const usesDevice = version === "2026.3.8";
       if (!usesDevice)
-        await context.annotate(`${version}'s CLI needs no device on loopback: it has no key and no token to import`);
+        await context.annotate(
+          `${version}'s CLI needs no device on loopback: it has no key and no token to import`,
+          "no",
+        );
       expect(await runCli("identity import --from-openclaw --json", onMachine(home))).toMatchObject(
         usesDevice
           ? { code: 0, json: { tokens: [{ gateway: gateway.url, role: "operator", used: true }] } }

@@ -92,7 +92,7 @@ describe.each(interopVersions)("%s", (version) => {
 
     test("past the proxy with the password", async ({ annotate }) => {
       using home = new CliHome();
-      if (isOld) await annotate(noPath);
+      if (isOld) await annotate(noPath, "no");
       const answer = await home.run(`devices list --json --port ${gateway.port}`, { env: withPassword });
       expect(answer).toMatchObject(isOld ? { code: 4, json: unpassable } : { code: 0, json: { ok: true } });
     });
@@ -116,7 +116,7 @@ describe.each(interopVersions)("%s", (version) => {
       using there = new CliHome();
       await using tunnel = await openTunnel(sshd, here, `-R 0:127.0.0.1:${gateway.port}`);
       await using node = startOurNode(there, tunnel.port, { env: withPassword });
-      if (isOld) await annotate(noPath);
+      if (isOld) await annotate(noPath, "no");
       const outcome = isOld ? node.ended.then(() => node.events.items.at(-1)) : approveNode(owner, node);
       expect(await outcome).toMatchObject(isOld ? unpassable : { event: "ready", gatewayVersion: version });
       expect((await node.stop()).code).toBe(isOld ? 4 : 0);
