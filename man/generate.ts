@@ -29,7 +29,10 @@ const environment: readonly (readonly [name: string, meaning: string])[] = [
 
 const files: readonly (readonly [name: string, meaning: string])[] = [
   ["<state>/toolkit/config.json5", "the configuration; openclaw config list shows its keys"],
-  ["<state>/toolkit/identity/device.json", "this machine's key, 0600; made once, and replaced only by openclaw identity import --force"],
+  [
+    "<state>/toolkit/identity/device.json",
+    "this machine's key, 0600; made once, and replaced only by openclaw identity import --force",
+  ],
   ["<state>/toolkit/identity/device-tokens.json", "tokens that gateways issued to this machine, 0600"],
   ["<state>/toolkit/gateway.db", "what the gateway remembers: devices, requests, the audit log"],
   ["<state>/toolkit/gateway-token", "the gateway's own token, 0600"],
@@ -51,11 +54,25 @@ export async function manPages(): Promise<ReadonlyMap<string, string>> {
 function rootPage(program: Command): string {
   return page("openclaw", program.description(), [
     ["SYNOPSIS", ".B openclaw\n[options] <command>"],
-    ["COMMANDS", terms(program.commands.map((command) => [command.name(), `${command.description()}; see openclaw-${command.name()}(1)`]))],
+    [
+      "COMMANDS",
+      terms(
+        program.commands.map((command) => [
+          command.name(),
+          `${command.description()}; see openclaw-${command.name()}(1)`,
+        ]),
+      ),
+    ],
     ["OPTIONS", terms([...globalOptions, ["-V, --version", "print the version"], ["-h, --help", "show help"]])],
     ["EXIT STATUS", terms(Object.entries(exitCodes).map(([name, code]) => [String(code), name]))],
-    ["ERROR CODES", terms(Object.entries(failureCodes).map(([code, { exit, meaning }]) => [`${code} (${exitCodes[exit]})`, meaning]))],
-    ["ENVIRONMENT", `A flag beats the environment, the environment beats the file, the file beats the default.\n${terms(environment)}`],
+    [
+      "ERROR CODES",
+      terms(Object.entries(failureCodes).map(([code, { exit, meaning }]) => [`${code} (${exitCodes[exit]})`, meaning])),
+    ],
+    [
+      "ENVIRONMENT",
+      `A flag beats the environment, the environment beats the file, the file beats the default.\n${terms(environment)}`,
+    ],
     ["FILES", terms(files)],
     ["EXAMPLES", examplesOf(program)],
   ]);
@@ -63,16 +80,28 @@ function rootPage(program: Command): string {
 
 function groupPage(group: Command): string {
   const leaves = group.commands.length > 0 ? group.commands : [group];
-  const path = (command: Command) => (command === group ? `openclaw ${group.name()}` : `openclaw ${group.name()} ${command.name()}`);
+  const path = (command: Command) =>
+    command === group ? `openclaw ${group.name()}` : `openclaw ${group.name()} ${command.name()}`;
   const synopsis = leaves.map((command) => `.B ${path(command)}\n${escape(usageOf(command))}\n.br`).join("\n");
   const sections = leaves.map((command): [string, string] => {
     const aliases = command.aliases().map((alias) => `Also: openclaw ${group.name()} ${alias}.`);
-    const parts = [escape(command.description()), ...aliases.map(escape), terms(argumentsOf(command)), terms(optionsOf(command)), examplesOf(command)];
+    const parts = [
+      escape(command.description()),
+      ...aliases.map(escape),
+      terms(argumentsOf(command)),
+      terms(optionsOf(command)),
+      examplesOf(command),
+    ];
     return [path(command).toUpperCase(), parts.filter((part) => part !== "").join("\n.PP\n")];
   });
   const usesTarget = leaves.some((command) => command.options.some(isTargetOption));
   const target: [string, string][] = usesTarget
-    ? [["FINDING THE GATEWAY", `Commands that talk to a gateway take these. The token goes into the HTTP header and into the connect frame.\n${terms(optionRows(targetOptions))}`]]
+    ? [
+        [
+          "FINDING THE GATEWAY",
+          `Commands that talk to a gateway take these. The token goes into the HTTP header and into the connect frame.\n${terms(optionRows(targetOptions))}`,
+        ],
+      ]
     : [];
   const see = ["SEE ALSO", ".BR openclaw (1)"] as const;
   return page(`openclaw-${group.name()}`, group.description(), [["SYNOPSIS", synopsis], ...sections, ...target, see]);
@@ -89,7 +118,9 @@ function page(name: string, summary: string, sections: readonly (readonly [title
 }
 
 function usageOf(command: Command): string {
-  const words = command.registeredArguments.map((argument) => (argument.required ? `<${argument.name()}>` : `[${argument.name()}]`));
+  const words = command.registeredArguments.map((argument) =>
+    argument.required ? `<${argument.name()}>` : `[${argument.name()}]`,
+  );
   return ["[options]", ...words].join(" ");
 }
 
@@ -120,7 +151,10 @@ function examplesOf(command: Command): string {
   let text = "";
   command.configureOutput({ writeOut: (part) => void (text += part) });
   command.outputHelp();
-  const examples = text.split("\n").filter((line) => line.startsWith("  $ ")).map((line) => escape(line.slice(4)));
+  const examples = text
+    .split("\n")
+    .filter((line) => line.startsWith("  $ "))
+    .map((line) => escape(line.slice(4)));
   return examples.length === 0 ? "" : [".nf", ...examples, ".fi"].join("\n");
 }
 
