@@ -3,8 +3,8 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { fingerprint } from "../../src/identity/fingerprint.ts";
 import { systemRuntime } from "../../src/runtime.ts";
-import { textAt } from "../support/raw-client.ts";
-import { CliHome } from "../support/run-cli.ts";
+import { at, textAt } from "../support/raw-client.ts";
+import { type CliEvent, CliHome } from "../support/run-cli.ts";
 import { freePort } from "../support/sshd.ts";
 import { startRelay } from "../support/relay.ts";
 import { impatient } from "../support/world.ts";
@@ -16,10 +16,14 @@ beforeAll(async () => {
 });
 afterAll(() => home[Symbol.asyncDispose]());
 
+/** The command of a request as it is typed on the gateway's host, which listens on a port of the test's. */
+function onItsHost(request: CliEvent): string {
+  return `${textAt(request, "approve")} --port ${home.port}`;
+}
+
 test("a node asks for both approvals with commands that work when they are pasted, then serves, and ends with stopped", async () => {
   await using node = new NodeHome(home, "--display-name kitchen");
   const { running } = node;
-  const sameTarget = `--port ${home.port} --token-file ${node.path("token")}`;
   expect(await running.event("connecting")).toEqual({ event: "connecting", url: `${home.url}/` });
   const device = await running.event("pairing-required", 0, { layer: "device" });
   const deviceId = textAt(device, "deviceId");
@@ -29,16 +33,16 @@ test("a node asks for both approvals with commands that work when they are paste
     deviceId,
     fingerprint: fingerprint(deviceId),
     layer: "device",
-    approve: `openclaw devices approve ${textAt(device, "requestId")} ${sameTarget}`,
+    approve: `openclaw devices approve ${textAt(device, "requestId")}`,
   });
-  await succeed(home.paste(device["approve"]));
+  await succeed(home.paste(onItsHost(device)));
   const surface = await running.event("pairing-required", 0, { layer: "surface" });
   expect(surface).toMatchObject({
     deviceId,
     layer: "surface",
-    approve: `openclaw nodes approve ${textAt(surface, "requestId")} ${sameTarget}`,
+    approve: `openclaw nodes approve ${textAt(surface, "requestId")}`,
   });
-  await succeed(home.paste(surface["approve"]));
+  await succeed(home.paste(onItsHost(surface)));
   expect(await running.event("ready")).toEqual({
     event: "ready",
     deviceId,
@@ -101,8 +105,11 @@ test("--no-wait ends with exit code 5 at the first request, of either layer", as
     eventsOf(device.stdout).find(({ event }) => event === "pairing-required"),
     eventsOf(device.stdout).at(-1),
   ];
-  expect(failure).toMatchObject({ ok: false, error: { code: "pairing-required", fix: asked?.["approve"] } });
-  await succeed(home.paste(asked?.["approve"]));
+  expect(failure).toMatchObject({
+    ok: false,
+    error: { code: "pairing-required", fix: `${String(asked?.["approve"])} --port ${home.port}` },
+  });
+  await succeed(home.paste(at(failure, "error", "fix")));
   const surface = await machine.run(line, { env });
   expect(surface.code).toBe(5);
   expect(eventsOf(surface.stdout).at(-1)).toMatchObject({ ok: false, error: { code: "surface-approval-required" } });

@@ -46,8 +46,8 @@ export function runCommand(context: Context): Command {
         onEvent: (event) => {
           record.note(stateAfter(event));
           if (event.event === "pairing-required") {
-            const here = { ...event, approve: context.pasteable(event.approve) };
-            context.output.event(here, (shown) => describeRequest(shown, event.approve));
+            // The event names the command for the gateway's host, where this machine's port and state mean nothing.
+            context.output.event(event, () => describeRequest(event, context.pasteable(event.approve)));
           } else context.output.event(event, describeEvent);
         },
       }),
@@ -78,12 +78,12 @@ function stateAfter({ event }: NodeEvent): string | undefined {
 type NodeRequest = Extract<NodeEvent, { readonly event: "pairing-required" }>;
 
 /** `there` is the command as the gateway's own host understands it: what leads to the gateway from here may lead nowhere there. */
-function describeRequest({ layer, fingerprint, approve }: NodeRequest, there: string): string {
+function describeRequest({ layer, fingerprint, approve }: NodeRequest, here: string): string {
   return [
     layer === "device" ? "this device waits for approval" : "the command list of this node waits for approval",
     `  fingerprint  ${fingerprint}`,
-    `  on the gateway's host: ${there}`,
-    ...(approve === there ? [] : [`  or from here: ${approve}`]),
+    `  on the gateway's host: ${approve}`,
+    ...(here === approve ? [] : [`  or from here: ${here}`]),
   ].join("\n");
 }
 
