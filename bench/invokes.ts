@@ -6,6 +6,7 @@ import { type ApprovedDevice, command, connectOptions } from "./approved-devices
 import { atMost, type Row } from "./row.ts";
 import { median, takeTurns } from "./rounds.ts";
 import type { Server } from "./servers.ts";
+import { keepCoresAwake } from "./wakefulness.ts";
 
 const rounds = 9;
 const perRound = 400;
@@ -20,6 +21,7 @@ export async function compareInvokes(gateway: Server, bare: Server, devices: rea
   const echo = (await RawClient.open(urlOf(bare))).socket;
   echo.removeAllListeners("message");
 
+  using _awake = keepCoresAwake();
   let calls = 0;
   const nextInvoke = () => {
     const params = { nodeId: nodeDevice.id, command, params: {}, idempotencyKey: `bench-${++calls}` };

@@ -1,5 +1,4 @@
 /** Time, chance and log: the only things our long-lived objects take from the world without being handed them. */
-import { setTimeout as delay } from "node:timers/promises";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
@@ -29,6 +28,7 @@ export const systemRuntime: Runtime = {
   random: (size) => crypto.getRandomValues(new Uint8Array(size)),
   uuid: () => crypto.randomUUID(),
   async sleep(ms, signal) {
+    const { setTimeout: delay } = await import("node:timers/promises"); // most commands never sleep
     try {
       await delay(ms, undefined, signal === undefined ? {} : { signal });
     } catch (error) {

@@ -23,10 +23,13 @@ export interface InvokeCall {
 /** Outcomes remembered by idempotency key, so that a call repeated after a lost answer does not run twice. */
 const maxRemembered = 1024;
 
+const receiptDelayMs = 2;
+
 export class Invokes {
   readonly #runtime: Runtime;
   readonly #pending = new Map<string, Pending>();
   readonly #byKey = new Map<string, Promise<InvokeOutcome>>();
+  #receipts: Promise<void> | undefined;
 
   constructor(runtime: Runtime) {
     this.#runtime = runtime;
@@ -50,6 +53,20 @@ export class Invokes {
     if (pending === undefined || pending.node !== node) return false;
     pending.answered(result);
     return true;
+  }
+
+  /**
+   * When to tell nodes that their answers arrived: a moment later, and all of them together. Nobody waits for it, while the operator, who has
+   * the answer already, may send the next invoke, which would have to wait until this was written.
+   */
+  receipts(): Promise<void> {
+    this.#receipts ??= new Promise((resolve) => {
+      this.#runtime.after(receiptDelayMs, () => {
+        this.#receipts = undefined;
+        resolve();
+      });
+    });
+    return this.#receipts;
   }
 
   /** Fails what waits for a node that is gone. */

@@ -36,10 +36,11 @@ export function invokeMethods(house: MethodHouse): InvokeMethods {
       return invokes.invoke(node, { command, params, timeoutMs: deadline, idempotencyKey });
     },
 
-    // Asynchronous so that the operator, who waits for it, is written to before the node is told that all is well.
     "node.invoke.result": async ({ session }, result) => {
       if (result.nodeId !== session.facts.deviceId) throw invalidRequest("nodeId mismatch");
-      return invokes.answer(session, result) ? { ok: true } : { ok: true, ignored: true };
+      const isAwaited = invokes.answer(session, result);
+      await invokes.receipts();
+      return isAwaited ? { ok: true } : { ok: true, ignored: true };
     },
 
     "node.event": ({ session }, { event }) => {
