@@ -23,7 +23,7 @@ export async function measureGateway(): Promise<readonly Row[]> {
   await using answerer = await startBareServer({ reply: health });
   await using echo = await startBareServer({});
   return [
-    await compareHandshakes({ gateway, bare: greeter }, devices),
+    ...(await compareHandshakes({ gateway, bare: greeter }, devices)),
     await compareCalls(gateway, answerer, devices),
     await compareInvokes(gateway, echo, devices),
     await compareIdleMemory(gateway, greeter, devices),
