@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    setupFiles: ["test/support/every-frame.ts"],
     // Real servers and real processes: generous ceilings, no retries. A slow machine is not a failure.
     testTimeout: 60_000,
     hookTimeout: 60_000,

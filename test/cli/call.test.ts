@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { writeFileSync } from "node:fs";
+import { deviatesOnPurpose } from "../support/on-purpose.ts";
 import { type GatewayHome, startGatewayHome } from "./world.ts";
 
 let home: GatewayHome;
@@ -58,6 +59,10 @@ test("a scope that was not asked for is missing", async () => {
 });
 
 test("params that make no sense to the method", async () => {
+  deviatesOnPurpose({
+    "node.describe params /nodeId is missing": "call sends what a person typed",
+    "node.describe params /node is not in the schema": "call sends what a person typed",
+  });
   expect(await home.ask(`call node.describe --params '{"node":1}' --json`)).toMatchObject({
     code: 2,
     json: { ok: false, error: { code: "usage" } },

@@ -10,7 +10,9 @@ import type { EventFrame } from "../../src/protocol/frame.ts";
 import { systemRuntime } from "../../src/runtime.ts";
 import { Secret } from "../../src/secret.ts";
 import { startHalfGateway } from "./half-gateway.ts";
+import { emptySnapshot } from "./scripted-gateway.ts";
 import { makeIdentity } from "../support/node-host.ts";
+import { deviatesOnPurpose } from "../support/on-purpose.ts";
 import { Recorder } from "../support/recorder.ts";
 import { startRelay } from "../support/relay.ts";
 import { everyScope, sharedToken, startGateway, type World } from "../support/world.ts";
@@ -95,11 +97,17 @@ test("no secret is in an error", async () => {
 test.each([
   ["not-found", "device.pair.approve", { requestId: "nothing" }],
   ["not-found", "node.describe", { nodeId: "nobody" }],
-  ["usage", "device.pair.approve", {}],
 ])("a refused request means %s", async (code, method, params) => {
   await using world = await startGateway();
   await using session = await connectGateway(asOperator(world.url));
   await expect(session.request(method, params)).rejects.toMatchObject({ code });
+});
+
+test("a request without a parameter that it needs is usage", async () => {
+  deviatesOnPurpose({ "device.pair.approve params /requestId is missing": "a library's caller may leave it out" });
+  await using world = await startGateway();
+  await using session = await connectGateway(asOperator(world.url));
+  await expect(session.request("device.pair.approve", {})).rejects.toMatchObject({ code: "usage" });
 });
 
 test("a call without its scope is scope-missing", async () => {
@@ -274,7 +282,8 @@ test("an unreadable frame is a line in the log, not the end of the session", asy
       protocol: 4,
       server: { version: "1", connId: "c" },
       features: { methods: [], events: [] },
-      snapshot: {},
+      snapshot: emptySnapshot,
+      auth: { role: "operator", scopes: [] },
       policy: { maxPayload: 1, maxBufferedBytes: 1, tickIntervalMs: 1 },
     };
     socket.send(reply(`"ok":true,"payload":${JSON.stringify(hello)}`));

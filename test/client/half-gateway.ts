@@ -3,6 +3,8 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { WebSocketServer } from "ws";
 import { Recorder } from "../support/recorder.ts";
+import { everyScope } from "../support/world.ts";
+import { emptySnapshot } from "./scripted-gateway.ts";
 
 export interface HalfGateway extends AsyncDisposable {
   readonly port: number;
@@ -50,6 +52,7 @@ const hello = {
   protocol: 4,
   server: { version: "1", connId: "c" },
   features: { methods: [], events: [] },
-  snapshot: {},
+  snapshot: emptySnapshot,
+  auth: { role: "operator", scopes: everyScope },
   policy: { maxPayload: 1, maxBufferedBytes: 1, tickIntervalMs: 1 },
 };

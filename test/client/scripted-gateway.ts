@@ -11,7 +11,12 @@ export type Answer =
   | { readonly ok: true; readonly payload: unknown }
   | {
       readonly ok: false;
-      readonly error: { readonly code: string; readonly message: string; readonly details?: unknown };
+      readonly error: {
+        readonly code: string;
+        readonly message: string;
+        readonly details?: unknown;
+        readonly retryAfterMs?: number;
+      };
     };
 
 export async function startScriptedGateway(
@@ -37,16 +42,19 @@ export async function startScriptedGateway(
   };
 }
 
-/** The hello-ok of a gateway that has these methods. */
-export function hello(methods: readonly string[], auth?: unknown): Answer {
+/** What a gateway says of itself before anything has happened. */
+export const emptySnapshot = { presence: [], health: {}, stateVersion: { presence: 0, health: 0 }, uptimeMs: 0 };
+
+/** The hello-ok of a gateway of this version that has these methods. */
+export function hello(methods: readonly string[], auth?: unknown, version = "2026.3.8"): Answer {
   return {
     ok: true,
     payload: {
       type: "hello-ok",
       protocol: 3,
-      server: { version: "2026.3.8", connId: "c" },
+      server: { version, connId: "c" },
       features: { methods, events: [] },
-      snapshot: {},
+      snapshot: emptySnapshot,
       policy: { maxPayload: 1, maxBufferedBytes: 1, tickIntervalMs: 1 },
       auth,
     },

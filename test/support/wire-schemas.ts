@@ -2,16 +2,9 @@
  * The schemas that the product publishes (npm @openclaw/gateway-protocol), and a judge that holds every frame of a conversation against
  * them: the frame itself, and what the method or event in it says.
  */
-import { readFileSync } from "node:fs";
-import { Ajv, type ErrorObject, type ValidateFunction } from "ajv";
+import type { ErrorObject } from "ajv";
 import { at } from "./raw-client.ts";
-
-const file = new URL("../protocol.schema.json", import.meta.resolve("@openclaw/gateway-protocol"));
-const { definitions }: { readonly definitions: Readonly<Record<string, object>> } = JSON.parse(
-  readFileSync(file, "utf8"),
-);
-const ajv = new Ajv({ strict: false, allErrors: true, validateFormats: false });
-const compiled = new Map<string, ValidateFunction | undefined>();
+import { isPublished, validatorOf } from "./wire-validators.ts";
 
 /** Names that do not follow from the method's or event's own. */
 const exceptions: Readonly<Record<string, string>> = {
@@ -32,13 +25,19 @@ const errorDetails: Readonly<Record<string, string>> = { MISSING_SCOPE: "Missing
 export function schemaNameOf(subject: string): string | undefined {
   const name =
     exceptions[subject] ?? subject.replaceAll(/(?:^|[ .-])(\w)/gu, (_all, letter: string) => letter.toUpperCase());
-  return Object.hasOwn(definitions, name) ? name : undefined;
+  return isPublished(name) ? name : undefined;
+}
+
+/** The first frame that shows a finding, and the schema that it was held against. */
+export interface Finding {
+  readonly schema: string;
+  readonly frame: unknown;
 }
 
 /** One conversation's frames, in their order. */
 export class WireJudge {
   /** Everything that a schema does not have or wants otherwise: `device.pair.list result /paired/* field is not in the schema`. */
-  readonly findings = new Set<string>();
+  readonly findings = new Map<string, Finding>();
   /** `<method> params`, `<method> result`, `<event> event`: what came by, whether there is a schema for it or not. */
   readonly heard = new Set<string>();
   readonly #methods = new Map<string, string>();
@@ -49,57 +48,51 @@ export class WireJudge {
       case "req": {
         const method = String(at(frame, "method"));
         this.#methods.set(`${connection} ${String(at(frame, "id"))}`, method);
-        this.#judge("request frame", "RequestFrame", frame);
-        this.#judgeContent(`${method} params`, at(frame, "params") ?? {});
+        this.#judge("request frame", "RequestFrame", frame, frame);
+        this.#judgeContent(`${method} params`, at(frame, "params") ?? {}, frame);
         return;
       }
       case "res": {
-        this.#judge("response frame", "ResponseFrame", frame);
+        this.#judge("response frame", "ResponseFrame", frame, frame);
         const method = this.#methods.get(`${connection} ${String(at(frame, "id"))}`);
-        if (at(frame, "ok") === true) this.#judgeContent(`${method} result`, at(frame, "payload"));
-        else this.#judgeError(at(frame, "error", "details"));
+        if (at(frame, "ok") === true) this.#judgeContent(`${method} result`, at(frame, "payload"), frame);
+        else this.#judgeError(at(frame, "error", "details"), frame);
         return;
       }
       case "event":
-        this.#judge("event frame", "EventFrame", frame);
-        this.#judgeContent(`${String(at(frame, "event"))} event`, at(frame, "payload"));
+        this.#judge("event frame", "EventFrame", frame, frame);
+        this.#judgeContent(`${String(at(frame, "event"))} event`, at(frame, "payload"), frame);
         return;
       default:
-        this.findings.add(`a message of type ${String(at(frame, "type"))}`);
+        this.#find(`a message of type ${String(at(frame, "type"))}`, { schema: "GatewayFrame", frame });
     }
   }
 
-  #judgeError(details: unknown): void {
+  #judgeError(details: unknown, frame: unknown): void {
     const code = String(at(details, "code"));
     const name = errorDetails[code];
-    if (name !== undefined) this.#judge(`${code} details`, name, details);
+    if (name !== undefined) this.#judge(`${code} details`, name, details, frame);
   }
 
-  #judgeContent(subject: string, content: unknown): void {
+  #judgeContent(subject: string, content: unknown, frame: unknown): void {
     this.heard.add(subject);
     const list = lists[subject];
     const name = schemaNameOf(subject);
     if (list !== undefined) {
       const items = at(content, ...list.path);
-      for (const item of Array.isArray(items) ? items : [items]) this.#judge(`${subject} /*`, list.of, item);
-    } else if (name !== undefined) this.#judge(subject, name, content);
+      for (const item of Array.isArray(items) ? items : [items]) this.#judge(`${subject} /*`, list.of, item, frame);
+    } else if (name !== undefined) this.#judge(subject, name, content, frame);
   }
 
-  #judge(subject: string, name: string, value: unknown): void {
-    const validate = validatorOf(name);
+  #judge(subject: string, schema: string, value: unknown, frame: unknown): void {
+    const validate = validatorOf(schema);
     if (validate(value)) return;
-    for (const error of validate.errors ?? []) this.findings.add(`${subject} ${inWords(error)}`);
+    for (const error of validate.errors ?? []) this.#find(`${subject} ${inWords(error)}`, { schema, frame });
   }
-}
 
-function validatorOf(name: string): ValidateFunction {
-  const known = compiled.get(name);
-  if (known !== undefined) return known;
-  const schema = definitions[name];
-  if (schema === undefined) throw new Error(`there is no published schema ${name}`);
-  const made = ajv.compile(schema);
-  compiled.set(name, made);
-  return made;
+  #find(what: string, finding: Finding): void {
+    if (!this.findings.has(what)) this.findings.set(what, finding);
+  }
 }
 
 /** The place without the numbers and ids that differ from frame to frame, and what is wrong there. */
