@@ -1,4 +1,4 @@
-/** `npm run bench [startup|gateway|store] [-- --json]`: measures what we claim about speed, against references of the same run. */
+/** `npm run bench [startup|gateway|store|tunnel] [-- --json]`: measures what we claim about speed, against references of the same run. */
 import { parseArgs } from "node:util";
 import { formatTable, type Row } from "./row.ts";
 
@@ -7,6 +7,7 @@ const topics: Readonly<Record<string, () => Promise<readonly Row[]>>> = {
   startup: async () => (await import("./startup.ts")).measureStartup(),
   gateway: async () => (await import("./gateway.ts")).measureGateway(),
   store: async () => (await import("./store.ts")).measureStore(),
+  tunnel: async () => (await import("./tunnel.ts")).measureTunnel(),
 };
 
 const { values, positionals } = parseArgs({
@@ -24,5 +25,6 @@ else {
 async function run(names: readonly string[]): Promise<void> {
   const rows: Row[] = [];
   for (const name of names) rows.push(...((await topics[name]?.()) ?? []));
+  if (rows.some(({ value }) => value === null)) process.exitCode = 69; // EX_UNAVAILABLE
   process.stdout.write(values.json ? `${JSON.stringify({ rows })}\n` : `${formatTable(rows)}\n`);
 }

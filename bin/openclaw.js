@@ -33,9 +33,13 @@ if (isNewEnough) {
 }
 
 function restartOn(runtime) {
+  // Nobody can pass SIGKILL on: a pipe does, whose end of ours the system closes however we end. The child reads file descriptor 3.
   const child = require("child_process").spawn(runtime, [__filename].concat(process.argv.slice(2)), {
-    stdio: "inherit",
+    stdio: ["inherit", "inherit", "inherit", "pipe"],
+    env: Object.assign({}, process.env, { OPENCLAW_LAUNCHER_FD: "3" }),
   });
+  const line = child.stdio && child.stdio[3]; // none when the system has no descriptor left
+  if (line) line.on("error", () => {}).unref();
   // A terminal sends Ctrl-C to the whole foreground group, so the child has it already; anyone else signals only us.
   const forwarded = process.stdin.isTTY ? ["SIGTERM", "SIGHUP"] : ["SIGTERM", "SIGHUP", "SIGINT"];
   for (const signal of forwarded) process.on(signal, () => child.kill(signal));
@@ -45,6 +49,6 @@ function restartOn(runtime) {
     process.exitCode = 69;
   });
   child.on("exit", (code, signal) => {
-    process.exitCode = code === null ? 128 + (signal === "SIGINT" ? 2 : 15) : code;
+    process.exitCode = code === null ? 128 + require("os").constants.signals[signal] : code;
   });
 }

@@ -15,7 +15,7 @@ const sees: Readonly<Record<string, readonly string[]>> = {
   node: ["client", "transport", "identity", "protocol"],
   gateway: ["transport", "store", "pairing", "identity", "protocol"],
   state: ["store", "config", "identity"],
-  demo: ["tunnel"],
+  demo: ["tunnel", "store"],
   link: ["client", "tunnel", "pairing", "identity", "protocol"],
   cli: [
     "link",
@@ -35,7 +35,7 @@ const sees: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Files that every room may use, and that use no room; `index.ts` is the front door, which only looks in. */
-const foundation = ["errors.ts", "runtime.ts", "secret.ts", "version.ts"];
+const foundation = ["errors.ts", "runtime.ts", "secret.ts", "shell-word.ts", "version.ts"];
 const frontDoor = "index.ts";
 
 /** Where each of these may be imported, and nowhere else: the edges of the house. */

@@ -46,7 +46,9 @@ test("every command of the contract is there", () => {
       ...["approve", "list", "reject", "request"].map((verb) => `pair ${verb}`),
       ...["create", "import", "list", "show"].map((verb) => `identity ${verb}`),
       ...["get", "list", "path", "set", "unset", "validate"].map((verb) => `config ${verb}`),
-      "tunnel open",
+      ...["check", "close", "drill", "inspect", "key", "list", "logs", "open", "reopen"].map(
+        (verb) => `tunnel ${verb}`,
+      ),
       "call",
       "explain",
       "completion",

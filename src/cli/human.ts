@@ -10,6 +10,14 @@ export function ago(atMs: number | undefined, nowMs: number): string {
   return `${Math.round(seconds / 86_400)} d ago`;
 }
 
+/** `512 B`, `1.5 KiB`, `20 MiB`, `3.1 GiB`. */
+export function bytes(count: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const power = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log2(Math.max(1, count)) / 10)));
+  const amount = count / 1024 ** power;
+  return `${power === 0 || amount >= 10 ? Math.round(amount) : amount.toFixed(1)} ${units[power]}`;
+}
+
 /** `none`, or the words with commas. */
 export function list(words: readonly string[]): string {
   return words.length === 0 ? "none" : words.join(", ");

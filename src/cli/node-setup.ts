@@ -24,7 +24,7 @@ export async function prepareNode(context: Context, flags: NodeRunFlags): Promis
   const { settings } = await context.config();
   const { env } = context.options;
   const paths = context.paths();
-  const target = await context.target(flags);
+  const target = await context.target(flags, { prefersRunning: false });
   const displayName = flags.displayName ?? settings["node.displayName"] ?? hostname();
   const execPolicy = readPolicy(flags.execPolicy);
   const pathEnv = env["PATH"];

@@ -5,6 +5,7 @@
 import { connectGateway } from "../client/connect-gateway.ts";
 import type { GatewaySession } from "../client/gateway-session.ts";
 import { openSession, originOf, type SessionOptions } from "../client/open-session.ts";
+import { outcomeOf } from "../client/outcome.ts";
 import { isFailure, OpenClawError } from "../errors.ts";
 import { describePlatform } from "../node/platform.ts";
 import { holdsScopes } from "../protocol/vocabulary.ts";
@@ -12,12 +13,38 @@ import { version } from "../version.ts";
 import type { Context } from "./context.ts";
 import type { TargetFlags } from "./target-options.ts";
 
+/** Opens it; a gateway that is still starting, and says when to come again, is asked again for as long as the command may take. */
 export async function openOperator(
   context: Context,
   flags: TargetFlags,
   scopes: readonly string[],
 ): Promise<GatewaySession> {
   const target = await context.target(flags);
+  for (;;) {
+    try {
+      return await openOnce(context, target, scopes);
+    } catch (error) {
+      await waitForStart(context, error);
+    }
+  }
+}
+
+type Target = Awaited<ReturnType<Context["target"]>>;
+
+/** The product listens a second or two before it lets anybody in (protocol.md § 4.10). Every other failure stands. */
+async function waitForStart(context: Context, error: unknown): Promise<void> {
+  const outcome = outcomeOf(error);
+  if (!isFailure(error, "starting") || outcome.kind !== "retry" || outcome.afterMs === undefined) throw error;
+  context.runtime.log("info", "gateway starting", { retryAfterMs: outcome.afterMs });
+  const { signal } = context.options;
+  try {
+    await context.runtime.sleep(outcome.afterMs, context.oneShotSignal);
+  } catch {
+    throw signal.aborted ? signal.reason : error; // out of time: what was waited for says more than that
+  }
+}
+
+async function openOnce(context: Context, target: Target, scopes: readonly string[]): Promise<GatewaySession> {
   const shared = target.explicit === undefined ? [target.configured, target.internal] : [target.explicit];
   for (const credential of shared) {
     if (credential === undefined || !target.isLoopback) continue;
@@ -26,8 +53,6 @@ export async function openOperator(
   }
   return openAsDevice(context, target, scopes);
 }
-
-type Target = Awaited<ReturnType<Context["target"]>>;
 
 /** Undefined where the gateway does not take this connection for one of its own host. */
 async function openAsBackend(

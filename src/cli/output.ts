@@ -23,6 +23,8 @@ export interface Column {
 export class Output {
   readonly options: OutputOptions;
   readonly #streams: Streams;
+  /** Lines of the text that the next frame takes the place of. */
+  #frameLines = 0;
 
   constructor(streams: Streams, options: OutputOptions) {
     this.#streams = streams;
@@ -43,6 +45,17 @@ export class Output {
       const text = said === undefined ? undefined : harmless(said);
       if (text !== undefined && !this.options.quiet) this.#streams.stdout.write(`${text}\n`);
     }
+  }
+
+  /** One state of something that changes: a line of JSON, or on a terminal the text in place of the one before. */
+  frame<Value extends object>(value: Value, human: (value: Value) => string): void {
+    if (this.options.json) return void this.#streams.stdout.write(`${JSON.stringify(value)}\n`);
+    const { stdout } = this.#streams;
+    const text = harmless(human(value));
+    // Back to where the last one began, and nothing left of it (ECMA-48 § 8.3.20, § 8.3.39).
+    const back = stdout.isTTY === true && this.#frameLines > 0 ? `\u001b[${this.#frameLines}F\u001b[J` : "";
+    this.#frameLines = text.split("\n").length;
+    stdout.write(`${back}${text}\n${stdout.isTTY === true ? "" : "\n"}`);
   }
 
   /** The answer as it is, for output that other programs read: completion scripts, a token that was asked for with --show. */

@@ -1,4 +1,5 @@
 /** Commands that are printed to be pasted: they go to the gateway, and use the state, of the command line that printed them. */
+import { shellWord } from "../shell-word.ts";
 import type { Globals } from "./globals.ts";
 import { hasTarget, type TargetFlags, takesTarget } from "./target-options.ts";
 
@@ -18,11 +19,6 @@ export function pasteable(command: string, given: Given): string {
   return [`openclaw ${words}`, quoteForeign(rest.trim()), ...carried.map(spell)]
     .filter((part) => part !== "")
     .join(" ");
-}
-
-/** One word of a POSIX shell, whatever is in it. */
-export function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/u.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 type CarriedOption = readonly [name: string, value: string | true];

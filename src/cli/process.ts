@@ -1,18 +1,30 @@
 /** This process as the home of one command line: its signals, its streams, its exit code. */
 import type { Streams } from "./output.ts";
+import type { Background } from "./background.ts";
+import { detachVariable } from "./detach-message.ts";
 import { runCommandLine } from "./run.ts";
 import { listenForSignals } from "./signals.ts";
 
 /** Runs the command line and sets the exit code. */
 export async function runProcess(argv: readonly string[]): Promise<void> {
   const signals = listenForSignals(process);
+  const background = await findBackground(() => signals.interrupt("SIGHUP"));
   const exitCode = await runCommandLine(argv, {
     env: process.env,
-    streams: streamsOf(process, () => signals.interrupt("SIGPIPE")),
+    streams: background?.streams ?? streamsOf(process, () => signals.interrupt("SIGPIPE")),
     signal: signals.signal,
+    ...(background === undefined ? {} : { starter: background }),
   });
+  await background?.leave();
   process.exitCode ||= exitCode;
   signals.stop();
+}
+
+/** Who started this process in the background and waits for it, if that is how it was started. */
+async function findBackground(abandoned: () => void): Promise<Background | undefined> {
+  if (!(detachVariable in process.env)) return undefined;
+  const { Background } = await import("./background.ts");
+  return Background.find(process, abandoned);
 }
 
 /** The process's streams, each opened by its first use: one that nobody asked for takes milliseconds to make. */

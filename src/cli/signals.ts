@@ -30,6 +30,9 @@ const graceMs = 2000;
  */
 const endWithStdin = "OPENCLAW_END_WITH_STDIN";
 
+/** Set by the launcher (bin/openclaw.js) to the file descriptor of a pipe that ends with it. */
+const launcherFd = "OPENCLAW_LAUNCHER_FD";
+
 export interface Signals {
   readonly signal: AbortSignal;
   /** As if the signal had come. */
@@ -54,12 +57,14 @@ export function listenForSignals(from: NodeJS.Process): Signals {
   const names = ["SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP"] as const;
   for (const name of names) from.on(name, interrupt);
   const letGo = from.env[endWithStdin] === "1" ? holdOnTo(from, () => interrupt("SIGHUP")) : undefined;
+  const leaveLauncher = launcherFd in from.env ? followLauncher(from, () => interrupt("SIGTERM")) : undefined;
   return {
     signal: controller.signal,
     interrupt,
     stop() {
       for (const name of names) from.off(name, interrupt);
       letGo?.();
+      leaveLauncher?.();
     },
   };
 }
@@ -72,4 +77,25 @@ function holdOnTo({ env, stdin }: NodeJS.Process, lost: () => void): () => void 
   return () => {
     stdin.off("end", lost).destroy();
   };
+}
+
+/**
+ * Calls `lost` when the launcher is gone. Programs that we start get neither the variable nor the descriptor: Node.js closes at their
+ * start what it inherited itself.
+ */
+function followLauncher(from: NodeJS.Process, lost: () => void): () => void {
+  const fd = Number(from.env[launcherFd]);
+  delete from.env[launcherFd];
+  const { Socket } = from.getBuiltinModule("node:net");
+  try {
+    const line = new Socket({ fd });
+    line
+      .once("close", lost)
+      .on("error", () => {})
+      .resume()
+      .unref();
+    return () => void line.off("close", lost).destroy();
+  } catch {
+    return () => {}; // the variable is not of our launcher: there is no such pipe
+  }
 }

@@ -10,7 +10,7 @@ import { protocolRange, type Role } from "../protocol/vocabulary.ts";
 import { fromWireError } from "../protocol/wire-error.ts";
 import { type Runtime, systemRuntime } from "../runtime.ts";
 import type { Secret } from "../secret.ts";
-import { dial } from "../transport/dial.ts";
+import { dial, type DialAddress } from "../transport/dial.ts";
 import type { FrameSocket } from "../transport/frame-socket.ts";
 import { givenUp, type Step, timedOut } from "../transport/unreachable.ts";
 import { connectId, HandshakeInbox } from "./handshake-inbox.ts";
@@ -24,6 +24,8 @@ export interface GatewayAddress {
   readonly tlsFingerprint?: string | undefined;
   /** False leaves `Authorization` off the upgrade, for edges that use the header themselves. */
   readonly sendAuthHeader?: boolean | undefined;
+  /** Where the URL's host is really dialled: the near end of a tunnel to it. */
+  readonly dialAt?: DialAddress | undefined;
 }
 
 /** The one credential of an attempt. */
@@ -104,12 +106,12 @@ async function dialGateway(
   { gateway, credential, timeoutMs, signal }: ConnectOptions,
   inbox: HandshakeInbox,
 ): Promise<FrameSocket> {
-  const { url, headers = [], tlsFingerprint, sendAuthHeader } = gateway;
+  const { url, headers = [], tlsFingerprint, sendAuthHeader, dialAt } = gateway;
   // A header holds visible ASCII (RFC 9110 § 5.5): a password with anything else goes in the frame alone.
   const fitsHeader = credential !== undefined && /^[\x21-\x7e]+$/u.test(credential.secret.reveal());
   const bearer = sendAuthHeader === false || !fitsHeader ? undefined : credential.secret;
   try {
-    return await dial({ url, bearer, headers, tlsFingerprint, timeoutMs, signal }, inbox);
+    return await dial({ url, bearer, headers, tlsFingerprint, dialAt, timeoutMs, signal }, inbox);
   } catch (error) {
     throw asCredentialFailure(error, credential);
   }

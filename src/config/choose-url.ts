@@ -6,13 +6,14 @@ import { read } from "./environment.ts";
 import {
   checkedPort,
   defaultPort,
+  formatOrigin,
   type GatewayUrl,
   gatewayUrlOf,
   isSameGateway,
   parseGatewayUrl,
 } from "./gateway-url.ts";
 import type { Config } from "./resolve.ts";
-import type { TargetChoices } from "./target-choices.ts";
+import type { RunningGateway, TargetChoices } from "./target-choices.ts";
 
 export interface ChosenUrl {
   readonly url: GatewayUrl;
@@ -44,32 +45,50 @@ export function chooseUrl(choices: TargetChoices): ChosenUrl {
   return configuredUrl(choices);
 }
 
-function urlFromParts({ flags, config, runningPorts }: TargetChoices): GatewayUrl {
-  const { host, port, tls, contextPath } = flags;
+function urlFromParts(choices: TargetChoices): GatewayUrl {
+  const { host, port, tls, contextPath } = choices.flags;
   if (host !== undefined) return gatewayUrlOf({ host, port: port ?? defaultPort, tls: tls ?? false, contextPath });
-  return gatewayUrlOf({
-    host: localHost(config),
-    port: port ?? localPort(config, runningPorts),
-    tls: tls ?? config.settings["gateway.tls.enabled"],
-    contextPath,
-  });
+  const local = port === undefined ? localUrl(choices).url : { ...configuredParts(choices.config), port };
+  return gatewayUrlOf({ ...local, tls: tls ?? local.tls, contextPath });
 }
 
-function configuredUrl({ config, runningPorts }: TargetChoices): ChosenUrl {
-  if (config.settings["gateway.mode"] !== "remote") {
-    const url = gatewayUrlOf({
-      host: localHost(config),
-      port: localPort(config, runningPorts),
-      tls: config.settings["gateway.tls.enabled"],
-    });
-    return { url, chosenBy: "gateway.port" };
-  }
+function configuredUrl(choices: TargetChoices): ChosenUrl {
+  const { config } = choices;
+  if (config.settings["gateway.mode"] !== "remote") return localUrl(choices);
   const remote = remoteUrl(config);
   if (remote !== undefined) return { url: remote, chosenBy: "gateway.remote.url" };
   throw new OpenClawError("usage", "gateway.mode is remote, and gateway.remote.url is not set", {
     hint: "name the gateway, or give --url",
     fix: "openclaw config set gateway.remote.url wss://host:port",
   });
+}
+
+/** This machine's gateway: where it is configured to be, or where one runs. */
+function localUrl(choices: TargetChoices): ChosenUrl {
+  const running = runningElsewhere(choices);
+  if (running !== undefined) return { url: running.url, chosenBy: `the gateway that runs here (pid ${running.pid})` };
+  const { port, ...parts } = configuredParts(choices.config);
+  return { url: gatewayUrlOf({ ...parts, port: checkedPort(port, "gateway.port") }), chosenBy: "gateway.port" };
+}
+
+/** The one gateway that runs although nothing of ours holds the configured port; several are `usage`. A port of 0 names none. */
+function runningElsewhere({ config, running = [], prefersRunning }: TargetChoices): RunningGateway | undefined {
+  const configured = config.settings["gateway.port"];
+  const isNamed = configured !== 0 && (prefersRunning !== true || config.origins["gateway.port"]?.from === "env");
+  if (isNamed || running.some(({ url }) => url.port === configured)) return undefined;
+  const [first, ...others] = running;
+  if (others.length === 0) return first;
+  const candidates = running.map(({ url, pid }) => ({ url: formatOrigin(url), pid }));
+  const listed = candidates.map(({ url, pid }) => `${url} (pid ${pid})`).join(", ");
+  throw new OpenClawError("usage", `several gateways of this state directory run: ${listed}`, {
+    hint: "say with --url which one is meant",
+    details: { candidates },
+  });
+}
+
+function configuredParts(config: Config) {
+  const { settings } = config;
+  return { host: localHost(config), port: settings["gateway.port"], tls: settings["gateway.tls.enabled"] };
 }
 
 /** An address at which this machine's gateway listens. */
@@ -80,25 +99,17 @@ function localHost({ settings }: Config): string {
   return bound === undefined || isIP(bound) === 0 || /^(0\.0\.0\.0|::)$/.test(bound) ? "127.0.0.1" : bound;
 }
 
-/** Port 0 lets the system choose one: then only a running gateway's is known. */
-function localPort({ settings }: Config, runningPorts: readonly number[] = []): number {
-  return checkedPort(
-    settings["gateway.port"] === 0 ? (runningPorts[0] ?? 0) : settings["gateway.port"],
-    "gateway.port",
-  );
-}
-
 function remoteUrl({ settings }: Config): GatewayUrl | undefined {
   const text = settings["gateway.remote.url"];
   return text === undefined ? undefined : parseGatewayUrl(text, "gateway.remote.url");
 }
 
 /** Whether the address, however it was named, is that of a gateway the configuration knows. */
-export function recognise(url: GatewayUrl, { config, runningPorts = [] }: TargetChoices): GatewayChoice {
+export function recognise(url: GatewayUrl, { config, running = [] }: TargetChoices): GatewayChoice {
   const remote = remoteUrl(config);
   const isRemote = remote !== undefined && isSameGateway(url, remote);
-  const ports = [config.settings["gateway.port"], ...runningPorts];
-  const isLocal = ports.some((port) => isSameGateway(url, { ...url, host: localHost(config), port }));
+  const ours = [configuredParts(config), ...running.map((one) => one.url)];
+  const isLocal = ours.some(({ host, port }) => isSameGateway(url, { ...url, host, port }));
   // The remote gateway may be on loopback, behind a forwarded port; where both claim it, the mode says which one is meant.
   if (isRemote && (!isLocal || config.settings["gateway.mode"] === "remote")) return "remote";
   return isLocal ? "local" : "other";

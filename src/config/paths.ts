@@ -29,6 +29,8 @@ export interface StatePaths {
   readonly internalSecret: string;
   /** The key that the gateway derives device tokens with. */
   readonly deviceTokenKey: string;
+  /** The private SSH key that `tunnel key` makes when none is named. */
+  readonly tunnelKey: string;
   readonly node: string;
   readonly execApprovals: string;
   /** Control sockets and records of what is running. */
@@ -65,6 +67,7 @@ export function statePaths(choices: PathChoices): StatePaths {
     gatewayToken: join(toolkitDir, "gateway-token"),
     internalSecret: join(toolkitDir, "internal-secret"),
     deviceTokenKey: join(toolkitDir, "device-token-key"),
+    tunnelKey: join(toolkitDir, "identity", "tunnel_ed25519"),
     node: join(toolkitDir, "node.json"),
     execApprovals: join(toolkitDir, "exec-approvals.json"),
     runDir: join(toolkitDir, "run"),

@@ -1,6 +1,7 @@
 /** What the decision about a target is made from. */
 import type { Secret } from "../secret.ts";
 import type { Environment } from "./environment.ts";
+import type { GatewayUrl } from "./gateway-url.ts";
 import type { Config } from "./resolve.ts";
 import type { Input } from "./secret-file.ts";
 
@@ -29,8 +30,15 @@ export interface TargetChoices {
   readonly stdin?: Input | undefined;
   /** Looks up the token that this device holds for the gateway at an origin. */
   readonly deviceToken?: ((origin: string) => Promise<StoredToken | undefined>) | undefined;
-  /** Ports at which this machine's own gateway is known to run, besides the configured one. */
-  readonly runningPorts?: readonly number[] | undefined;
+  /** The gateways of this state directory that run now, wherever they listen. */
+  readonly running?: readonly RunningGateway[] | undefined;
+  /** A gateway that runs here is meant, when none is named and nothing of ours holds the configured port. */
+  readonly prefersRunning?: boolean | undefined;
+}
+
+export interface RunningGateway {
+  readonly pid: number;
+  readonly url: GatewayUrl;
 }
 
 interface StoredToken {

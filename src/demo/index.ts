@@ -2,12 +2,11 @@
  * The main job on throw-away state: two gateways in processes of their own, an SSH server between them, and each made a node of the other
  * through one SSH connection; then a rotated token and a cut line, after which both are back by themselves.
  */
-import { rmSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Runtime } from "../runtime.ts";
 import { CliProcess, type CliEvent, type Launcher } from "./cli-process.ts";
+import { makeDemoDirectory } from "./directory.ts";
 import { type Relay, startRelay } from "./relay.ts";
 import { type SshHost, startSshHost } from "./ssh-host.ts";
 
@@ -60,13 +59,8 @@ export interface DemoOptions {
 /** Runs the demo. Everything it started is gone and every file removed when this settles, however it ends. */
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   await using things = new AsyncDisposableStack();
-  const directory = await mkdtemp(join(tmpdir(), "openclaw-demo-"));
-  things.defer(() => rm(directory, { recursive: true, force: true }));
-  // Whoever is told to end at once does so without waiting for promises; what can be tidied then is tidied all the same.
-  const tidyAtOnce = () => rmSync(directory, { recursive: true, force: true });
-  process.once("exit", tidyAtOnce);
-  things.defer(() => void process.off("exit", tidyAtOnce));
-  const demo = new Demo(options, directory, things);
+  const directory = things.use(await makeDemoDirectory(options.runtime));
+  const demo = new Demo(options, directory.path, things);
   const result = await demo.run();
   await options.whileUp?.(result);
   return result;

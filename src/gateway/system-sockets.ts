@@ -1,5 +1,6 @@
 /** The system's internet sockets and the processes that hold them, read from Linux's /proc (proc(5)). Elsewhere there is nothing to read. */
 import { readdir, readFile, readlink } from "node:fs/promises";
+import { basename } from "node:path";
 
 /** One row of /proc/net/tcp and its like. */
 export interface SystemSocket {
@@ -40,8 +41,18 @@ export async function portHolder(port: number): Promise<{ readonly pid: number; 
   const socket = [...(await systemSockets()).values()].find((row) => row.isListening && row.localPort === port);
   const [holder] = socket === undefined ? [] : await socketHolders(socket.inode);
   if (holder === undefined) return undefined;
-  const name = await readFile(`/proc/${holder.pid}/comm`, "utf8").catch(() => "");
-  return { pid: holder.pid, name: name.trim() };
+  return { pid: holder.pid, name: await programName(holder.pid) };
+}
+
+/**
+ * What a process runs. Its `comm` is that of its first thread, which Node.js calls `MainThread`. Of argv nothing is told but the first
+ * word of the first part: the rest may hold secrets, and a program may have written it all into that part.
+ */
+async function programName(pid: number): Promise<string> {
+  const program = await readlink(`/proc/${pid}/exe`).catch(() => "");
+  const argv = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+  const [word = ""] = argv.split(/[\0\s]/u, 1);
+  return basename(program.replace(/ \(deleted\)$/u, "")) || basename(word) || "a program";
 }
 
 function readRow(line: string): SystemSocket | undefined {

@@ -7,6 +7,8 @@ export type SurfaceAnswer =
   | { readonly kind: "pending"; readonly requestId: string }
   /** Neither approved nor asked for: not yet, or not any more. */
   | { readonly kind: "none" }
+  /** Not to be had: the gateway is about to stop, and answers nothing any more. */
+  | { readonly kind: "later" }
   /** The gateway has no words for it, as those without a second approval. */
   | { readonly kind: "unknown" };
 
@@ -17,6 +19,7 @@ export async function askSurface(session: Pick<GatewaySession, "request">): Prom
     return { kind: "approved" };
   } catch (error) {
     if (!isFailure(error) || error.code === "unreachable") throw error;
+    if (error.code === "starting") return { kind: "later" };
     const requestId = error.details?.["requestId"];
     if (typeof requestId === "string") return { kind: "pending", requestId };
     return { kind: error.details?.["wireCode"] === "UNAVAILABLE" ? "none" : "unknown" };

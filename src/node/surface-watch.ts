@@ -62,6 +62,8 @@ export class SurfaceWatch {
         this.commands = [];
         this.#misses = 0;
         return;
+      case "later":
+        return;
       case "none":
         // Once may be the moment between an approval and its event; a request that stays gone was rejected.
         if (this.requestId !== undefined && ++this.#misses > 1) this.rejection = "";

@@ -115,7 +115,7 @@ function failureOf(wire: WireError, details: Readonly<Record<string, unknown>>):
   }
   if (typeof details["reason"] === "string" && commandPolicyReasons.has(details["reason"]))
     return "command-not-allowed";
-  if (details["reason"] === "startup-sidecars" || wire.message === "gateway starting") return "starting";
+  if (isBetweenStarts(details["reason"]) || wire.message === "gateway starting") return "starting";
   if (details["expectedProtocol"] !== undefined) return "incompatible"; // 2026.3.8 sends no code here
   if (wire.code === "NOT_PAIRED") return "pairing-required";
   if (wire.code === "FORBIDDEN") return "forbidden";
@@ -125,6 +125,11 @@ function failureOf(wire: WireError, details: Readonly<Record<string, unknown>>):
   if (/^unknown method: |^invalid \S+ params: |^node\.invoke does not carry /u.test(wire.message)) return "usage";
   if (wire.message.startsWith("node capability surface is awaiting ")) return "surface-approval-required";
   return wire.code === "UNAVAILABLE" ? "failed" : "protocol";
+}
+
+/** What 2026.9.6 says while it takes no connections yet, and while it takes no calls any more. */
+function isBetweenStarts(reason: unknown): boolean {
+  return reason === "startup-sidecars" || reason === "gateway-restarting";
 }
 
 const commandPolicyReasons = new Set([

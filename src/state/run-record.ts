@@ -7,6 +7,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import type { Runtime } from "../runtime.ts";
 import { writeTextFile } from "../store/atomic-file.ts";
+import { isAlive, ownMark } from "./process-life.ts";
 
 const recordShape = v.object({
   kind: v.string(),
@@ -38,8 +39,7 @@ export class RunRecord implements AsyncDisposable {
   ): Promise<RunRecord> {
     const record = new RunRecord(join(directory, `${kind}-${process.pid}.json`), {
       kind,
-      pid: process.pid,
-      processStart: (await processStart(process.pid)) ?? "",
+      ...(await ownMark()),
       startedAtMs: runtime.now(),
       ...facts,
     });
@@ -79,20 +79,4 @@ export async function liveRecords(directory: string, kind: string): Promise<read
     else await rm(path, { force: true });
   }
   return live;
-}
-
-async function isAlive({ pid, processStart: recorded }: RunFacts): Promise<boolean> {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EPERM") return false;
-  }
-  return recorded === "" || (await processStart(pid)) === recorded;
-}
-
-/** Field 22 of /proc/<pid>/stat: clock ticks from boot to the process's start (proc(5)). Undefined where there is no /proc. */
-async function processStart(pid: number): Promise<string | undefined> {
-  const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
-  // The command name in parentheses may hold spaces and parentheses itself.
-  return text?.slice(text.lastIndexOf(")") + 2).split(" ")[19];
 }

@@ -2,6 +2,7 @@
 import { chmod, stat } from "node:fs/promises";
 import { systemCode } from "../errors.ts";
 import type { Runtime } from "../runtime.ts";
+import { shellWord } from "../shell-word.ts";
 
 /** Permission bits of everybody but the owner (chmod(2)). */
 const othersBits = 0o077;
@@ -36,9 +37,4 @@ async function closeToOthers(path: string): Promise<string | undefined> {
   } catch (error) {
     return systemCode(error) ?? String(error);
   }
-}
-
-/** A path as one word of a shell command line. */
-function shellWord(path: string): string {
-  return /^[\w@%+=:,./-]+$/u.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 }

@@ -21,9 +21,16 @@ export interface DialOptions {
   readonly headers?: readonly (readonly [name: string, value: Secret])[];
   /** SHA-256 of the certificate, hex; colons and case do not count. With a pin no certificate authority is asked. */
   readonly tlsFingerprint?: string | undefined;
+  /** Where the URL's host is really dialled: the near end of a tunnel to it. */
+  readonly dialAt?: DialAddress | undefined;
   /** Milliseconds for all steps together. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
+}
+
+export interface DialAddress {
+  readonly host: string;
+  readonly port: number;
 }
 
 /** Opens a WebSocket. Fails with `unreachable`, `timeout`, `tls-failed`, `tls-pin-mismatch`, `upgrade-refused`, `rate-limited` or `not-a-gateway`. */
@@ -34,7 +41,7 @@ export async function dial(options: DialOptions, listener: FrameSocketListener):
   let socket: Socket | undefined;
   let step: Step = "tcp-connect";
   try {
-    socket = await openTcp(url, signal);
+    socket = await openTcp(url, options.dialAt, signal);
     if (url.protocol === "wss:") {
       step = "tls-handshake";
       socket = await openTls(socket, url, options.tlsFingerprint, signal);
@@ -45,9 +52,8 @@ export async function dial(options: DialOptions, listener: FrameSocketListener):
     socket?.destroy();
     if (options.signal?.aborted === true) throw givenUp(url, step, options.signal.reason);
     if (deadline.aborted) throw timedOut(url, step, options.timeoutMs, error);
-    if (step === "http-upgrade" && url.protocol === "ws:" && mayBeTls(error) && (await speaksTls(url, signal))) {
-      throw tlsNotPlain(url, error);
-    }
+    const mayAsk = step === "http-upgrade" && url.protocol === "ws:" && options.dialAt === undefined;
+    if (mayAsk && mayBeTls(error) && (await speaksTls(url, signal))) throw tlsNotPlain(url, error);
     throw error;
   }
 }
@@ -59,11 +65,12 @@ function mayBeTls(error: unknown): boolean {
   return status === 400 || (status === undefined && (error.code === "unreachable" || isTlsAlert(error.cause)));
 }
 
-function openTcp(url: URL, signal: AbortSignal): Promise<Socket> {
+function openTcp(url: URL, dialAt: DialAddress | undefined, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     // noDelay from the first byte: frames are small, and Nagle would hold them back.
-    const socket = connectTcp({ host: hostOf(url), port: portOf(url), noDelay: true, keepAlive: true });
+    const { host, port } = dialAt ?? { host: hostOf(url), port: portOf(url) };
+    const socket = connectTcp({ host, port, noDelay: true, keepAlive: true });
     const stop = () => socket.destroy(new Error("aborted"));
     signal.addEventListener("abort", stop, { once: true });
     socket.once("connect", () => {

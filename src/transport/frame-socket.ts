@@ -1,6 +1,5 @@
 /** A WebSocket as both ends of ours use it: text in, text out, pings, and an end that always comes. */
 import type { Duplex } from "node:stream";
-import type { RawData, WebSocket } from "ws";
 import { closeReason } from "../protocol/close.ts";
 import { maxBufferedBytes } from "../protocol/limits.ts";
 
@@ -11,6 +10,26 @@ export interface CloseInfo {
   /** What broke the connection, when it was not a close frame. */
   readonly cause?: unknown;
 }
+
+/** What is used of a WebSocket. The `ws` package's has it; named here, so that who uses our types needs none of that package's. */
+export interface WebSocketLike {
+  readonly readyState: number;
+  readonly OPEN: number;
+  readonly CLOSED: number;
+  readonly bufferedAmount: number;
+  on(event: "message", listener: (data: MessageData, isBinary: boolean) => void): unknown;
+  on(event: "ping", listener: () => void): unknown;
+  on(event: "error", listener: (error: Error) => void): unknown;
+  on(event: "close", listener: (code: number, reason: Buffer) => void): unknown;
+  once(event: "pong", listener: () => void): unknown;
+  removeAllListeners(event: "pong"): this;
+  send(text: string): void;
+  ping(): void;
+  close(code: number, reason: string): void;
+  terminate(): void;
+}
+
+type MessageData = Buffer | ArrayBuffer | Buffer[];
 
 /** What the owner of a socket wants to hear. `closed` comes exactly once, and last. */
 export interface FrameSocketListener {
@@ -27,19 +46,19 @@ export interface FrameSocketListener {
 const closeGraceMs = 2000;
 
 export class FrameSocket {
-  readonly #socket: WebSocket;
+  readonly #socket: WebSocketLike;
   readonly #listener: FrameSocketListener;
   readonly #stream: Duplex | undefined;
   #isGathering = false;
   #grace: NodeJS.Timeout | undefined;
 
   /** `stream` is what the WebSocket writes to; where it is given, messages that are sent together leave together. */
-  constructor(socket: WebSocket, listener: FrameSocketListener, stream?: Duplex) {
+  constructor(socket: WebSocketLike, listener: FrameSocketListener, stream?: Duplex) {
     this.#socket = socket;
     this.#listener = listener;
     this.#stream = stream;
     let cause: unknown;
-    socket.on("message", (data: RawData, isBinary: boolean) => {
+    socket.on("message", (data, isBinary) => {
       listener.alive?.();
       if (isBinary) listener.binary?.();
       else listener.text(asText(data));
@@ -108,7 +127,7 @@ export class FrameSocket {
   }
 }
 
-function asText(data: RawData): string {
+function asText(data: MessageData): string {
   if (Buffer.isBuffer(data)) return data.toString("utf8");
   return Array.isArray(data) ? Buffer.concat(data).toString("utf8") : Buffer.from(data).toString("utf8");
 }

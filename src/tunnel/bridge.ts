@@ -1,5 +1,6 @@
 /** Carries bytes between local sockets and the channels of one SSH connection, in bounded memory. */
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import type { Channel } from "ssh2";
 
 /** What one bridged connection tells about itself. */
@@ -19,12 +20,15 @@ const wakeAtOnce = backlogLimitBytes / (64 * 1024);
 
 /** Every bridge over one SSH socket: they share its backlog and end with it. */
 export class Bridges {
-  readonly #sshSocket: Socket;
+  readonly #sshSocket: Duplex;
   readonly #locals = new Set<Socket>();
+  /** Bridges whose ends are not both closed, and connections that are about to become one. */
+  #open = 0;
+  readonly #whenDrained: (() => void)[] = [];
   /** Bridges that rest until the SSH socket has room, in the order they came. */
   readonly #resting = new Set<() => void>();
 
-  constructor(sshSocket: Socket) {
+  constructor(sshSocket: Duplex) {
     this.#sshSocket = sshSocket;
     sshSocket.on("drain", () => this.#wake());
   }
@@ -35,6 +39,8 @@ export class Bridges {
    */
   join(local: Socket, channel: Channel, { fromLocal, fromChannel, closed }: BridgeObserver = {}): void {
     this.#locals.add(local);
+    const [localClosed, channelClosed] = [this.hold(), this.hold()];
+    channel.once("close", channelClosed);
     // `writableLength` grows only when the peer's SSH window is used up; ssh2 never looks at the socket's own backlog.
     const readOn = () => {
       if (channel.writableLength === 0 && this.#hasRoom(readOn)) local.resume();
@@ -51,8 +57,30 @@ export class Bridges {
     local.once("close", () => {
       this.#locals.delete(local);
       this.#resting.delete(readOn);
+      localClosed();
       closed?.();
     });
+  }
+
+  /** How many local sockets are bridged. */
+  get size(): number {
+    return this.#locals.size;
+  }
+
+  /** Counts something that will become a bridge, or may; until the returned function is called the bridges are not drained. */
+  hold(): () => void {
+    this.#open++;
+    let isHeld = true;
+    return () => {
+      if (!isHeld) return;
+      isHeld = false;
+      if (--this.#open === 0) for (const tell of this.#whenDrained.splice(0)) tell();
+    };
+  }
+
+  /** Resolves when nothing passes any more. */
+  async drained(): Promise<void> {
+    if (this.#open > 0) await new Promise<void>((resolve) => this.#whenDrained.push(resolve));
   }
 
   /**

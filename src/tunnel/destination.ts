@@ -91,6 +91,12 @@ export function bracketed(host: string): string {
   return host.includes(":") ? `[${host}]` : host;
 }
 
+/** An address that reaches what is bound to `bind`, from the machine itself. */
+export function reachableAt(bind: string): string {
+  if (bind === "*" || bind === "0.0.0.0") return loopbackBind;
+  return bind === "::" ? "::1" : bind;
+}
+
 function readUser(text: string, isUri: boolean): string {
   if (text.includes(":")) {
     throw bad("a password does not belong in a destination", "use --password-file, or a key");

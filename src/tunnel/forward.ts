@@ -4,6 +4,13 @@ import type { Socket } from "node:net";
 import type { BridgeObserver } from "./bridge.ts";
 import { formatTarget } from "./destination.ts";
 import type { ForwardDirection, ForwardSpec, ForwardTarget } from "./destination.ts";
+import type { ConnectionRow } from "./report.ts";
+
+/**
+ * `listening`: whoever dials is passed on. `target-down`: nobody listens, because nobody would answer. `refused`: the port could not be
+ * had, which is tried again. `waiting`: there is no SSH connection.
+ */
+export type ForwardState = "waiting" | "listening" | "target-down" | "refused";
 
 /** A forward as `tunnel list` shows it. */
 export interface ForwardRow {
@@ -12,12 +19,26 @@ export interface ForwardRow {
   /** The port that really listens. */
   readonly port: number;
   readonly target: string;
+  readonly state: ForwardState;
+  /** Why it does not listen. */
+  readonly problem?: string;
   readonly activeConnections: number;
   readonly totalConnections: number;
+  /** Connections that were turned away: over a limit, or their target did not answer. */
+  readonly refusedConnections: number;
   /** Bytes from the side that listens to the target. */
   readonly bytesIn: number;
   /** Bytes from the target to the side that listens. */
   readonly bytesOut: number;
+}
+
+/** A connection that passes through; the numbers grow. */
+interface Passage {
+  readonly id: number;
+  readonly from: string;
+  readonly openedAtMs: number;
+  bytesIn: number;
+  bytesOut: number;
 }
 
 /** A forward with its counters. It outlives the connections it is offered over, and keeps its port. */
@@ -25,8 +46,11 @@ export class Forward {
   readonly spec: ForwardSpec;
   /** The port that listens: the one asked for, or the one that was chosen for 0. */
   port: number;
-  #activeConnections = 0;
+  #state: ForwardState = "waiting";
+  #problem: string | undefined;
+  readonly #passages = new Set<Passage>();
   #totalConnections = 0;
+  #refusedConnections = 0;
   #bytesIn = 0;
   #bytesOut = 0;
 
@@ -35,30 +59,65 @@ export class Forward {
     this.port = spec.port;
   }
 
+  get state(): ForwardState {
+    return this.#state;
+  }
+
+  /** Notes where it stands, and why when it does not listen. */
+  is(state: ForwardState, problem?: string): void {
+    this.#state = state;
+    this.#problem = problem;
+  }
+
   row(): ForwardRow {
-    const { direction, bind, target } = this.spec;
     return {
-      direction,
-      bind,
-      port: this.port,
-      target: formatTarget(target),
-      activeConnections: this.#activeConnections,
+      ...this.address(),
+      state: this.#state,
+      ...(this.#problem === undefined ? {} : { problem: this.#problem }),
+      activeConnections: this.#passages.size,
       totalConnections: this.#totalConnections,
+      refusedConnections: this.#refusedConnections,
       bytesIn: this.#bytesIn,
       bytesOut: this.#bytesOut,
     };
   }
 
-  /** Counts a connection from now on. */
-  count(): BridgeObserver {
-    this.#activeConnections++;
-    this.#totalConnections++;
-    const into = (bytes: number) => void (this.#bytesIn += bytes);
-    const out = (bytes: number) => void (this.#bytesOut += bytes);
-    const closed = () => void this.#activeConnections--;
+  /** Where it listens and where it leads. */
+  address(): Pick<ForwardRow, "direction" | "bind" | "port" | "target"> {
+    const { direction, bind, target } = this.spec;
+    return { direction, bind, port: this.port, target: formatTarget(target) };
+  }
+
+  connections(): ConnectionRow[] {
+    const { direction, port, target } = this.address();
+    return [...this.#passages].map((passage) => ({ ...passage, direction, port, target }));
+  }
+
+  /** Counts a connection that was turned away. */
+  refuse(): void {
+    this.#refusedConnections++;
+  }
+
+  /** Counts a connection from now on. `from` is who dialled, `address:port`. */
+  count(from: string, nowMs: number, closed: () => void): BridgeObserver {
+    const id = ++this.#totalConnections;
+    const passage: Passage = { id, from, openedAtMs: nowMs, bytesIn: 0, bytesOut: 0 };
+    this.#passages.add(passage);
+    const into = (bytes: number) => {
+      this.#bytesIn += bytes;
+      passage.bytesIn += bytes;
+    };
+    const out = (bytes: number) => {
+      this.#bytesOut += bytes;
+      passage.bytesOut += bytes;
+    };
+    const end = () => {
+      this.#passages.delete(passage);
+      closed();
+    };
     return this.spec.direction === "local"
-      ? { fromLocal: into, fromChannel: out, closed }
-      : { fromLocal: out, fromChannel: into, closed };
+      ? { fromLocal: into, fromChannel: out, closed: end }
+      : { fromLocal: out, fromChannel: into, closed: end };
   }
 }
 

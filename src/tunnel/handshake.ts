@@ -1,15 +1,15 @@
 /** The part of an SSH connection before it may be used: key exchange, host key, authentication (RFC 4253, RFC 4252). */
-import type { Socket } from "node:net";
 import type { AuthHandlerMiddleware, CipherAlgorithm, Client, HostVerifier, NegotiatedAlgorithms } from "ssh2";
 import type { Log } from "../runtime.ts";
-import type { Authentication } from "./credentials.ts";
+import type { Authentication } from "./authentication.ts";
+import type { SshSocket } from "./dial.ts";
 import type { HostKeyCheck } from "./host-keys.ts";
 import { keyFingerprint } from "./known-hosts.ts";
 import { loadSsh2 } from "./ssh2.ts";
 import { describeHandshakeError, isPassing } from "./ssh-failure.ts";
 
 export interface HandshakeOptions {
-  readonly socket: Socket;
+  readonly socket: SshSocket;
   /** The address, for messages. */
   readonly where: string;
   readonly user: string;
@@ -21,7 +21,7 @@ export interface HandshakeOptions {
 
 export interface OpenedClient {
   readonly client: Client;
-  readonly socket: Socket;
+  readonly socket: SshSocket;
   readonly hostKeyFingerprint: string;
   readonly algorithms: NegotiatedAlgorithms | undefined;
 }
@@ -70,6 +70,7 @@ export async function handshake(options: HandshakeOptions, signal: AbortSignal):
       authHandler: offerInOrder(authentication, where, reject),
     });
     await ready;
+    authentication.done();
   } finally {
     signal.removeEventListener("abort", abort);
   }
@@ -113,7 +114,7 @@ function offerInOrder(
 }
 
 /** What the other side says first, as one short printable line: for servers that turn out not to speak SSH. */
-function firstLine(socket: Socket, client: Client): () => string {
+function firstLine(socket: SshSocket, client: Client): () => string {
   let heard = "";
   const listen = (chunk: Buffer) => {
     if (heard.length < 256) heard += chunk.toString("latin1", 0, 256);

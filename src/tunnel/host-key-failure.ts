@@ -1,5 +1,6 @@
 /** Why a host key was not trusted, with what to look at and what to type. */
 import { OpenClawError } from "../errors.ts";
+import { shellWord } from "../shell-word.ts";
 import type { HostKeyQuestion } from "./host-keys.ts";
 import { blobType, keyFingerprint, lookupName } from "./known-hosts.ts";
 import type { HostAddress } from "./known-hosts.ts";
@@ -49,11 +50,11 @@ export function revoked(address: HostAddress, keyBlob: Buffer, at: { file: strin
   );
 }
 
-/** `usage`: nobody knows the key and nobody can be asked. `skipped` tells what of the files could not be used. */
-export function unknown({ host, port, keyType, fingerprint }: HostKeyQuestion, skipped: string): OpenClawError {
+/** `usage`: nobody knows the key and nobody can be asked. */
+export function unknown({ host, port, keyType, fingerprint, note }: HostKeyQuestion): OpenClawError {
   return new OpenClawError(
     "usage",
-    `the host key of ${lookupName({ host, port })} is not known: ${keyType} ${fingerprint}${skipped}`,
+    `the host key of ${lookupName({ host, port })} is not known: ${keyType} ${fingerprint}${note === undefined ? "" : ` (${note})`}`,
     {
       hint: `compare it on the server, then add --host-key-fingerprint ${fingerprint}, or --host-key-policy accept-new to trust what answers`,
       details: { host, port, keyType, fingerprint },
@@ -75,8 +76,4 @@ export function declined({ host, port, keyType, fingerprint }: HostKeyQuestion):
 /** What people call a key type: `ED25519`, `ECDSA`, `RSA`. */
 function keyName(keyBlob: Buffer): string {
   return (blobType(keyBlob).split("-")[1] ?? "").toUpperCase();
-}
-
-function shellWord(text: string): string {
-  return /^[\w./:@%+,=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,16 +1,19 @@
 /** Whether to trust the host key a server shows: known_hosts files, the policy, a pinned fingerprint, a person. */
+import { randomBytes } from "node:crypto";
 import { mkdir, open, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { ServerHostKeyAlgorithm } from "ssh2";
 import { OpenClawError, systemCode } from "../errors.ts";
 import { changed, declined, otherThanPinned, revoked, unknown } from "./host-key-failure.ts";
 import {
+  authoritiesFor,
   blobType,
   decideHostKey,
   keyFingerprint,
   knownHostsLine,
   knownKeyTypes,
   parseKnownHosts,
+  sshPort,
 } from "./known-hosts.ts";
 import type { HostAddress, KnownHosts } from "./known-hosts.ts";
 
@@ -20,6 +23,10 @@ export interface HostKeyOptions {
   readonly policy?: "strict" | "accept-new";
   /** `SHA256:…`: the only key that is accepted, whatever the files say, unless they revoke it. */
   readonly fingerprint?: string;
+  /** The name to look up instead of the address (`HostKeyAlias`). */
+  readonly alias?: string;
+  /** Append names as hashes (`HashKnownHosts`), so that the file does not tell where its owner goes. */
+  readonly hashesNames?: boolean;
   /** Shows an unknown key to a person; resolves true when they trust it. Absent when there is nobody to ask. */
   readonly askHostKey?: ((question: HostKeyQuestion) => Promise<boolean>) | undefined;
 }
@@ -27,12 +34,14 @@ export interface HostKeyOptions {
 export interface HostKeyQuestion extends HostAddress {
   readonly keyType: string;
   readonly fingerprint: string;
+  /** What the files hold for this host that could not be used, as one sentence fragment. */
+  readonly note?: string;
 }
 
 export interface KnownHostsFiles {
   readonly read: readonly string[];
-  /** Where a newly trusted key is appended. */
-  readonly append: string;
+  /** Where a newly trusted key is appended; nowhere when absent. */
+  readonly append?: string;
 }
 
 export interface HostKeyCheck {
@@ -52,15 +61,20 @@ const hostKeyAlgorithms = [
   "rsa-sha2-256",
 ] as const satisfies ServerHostKeyAlgorithm[];
 
+/** What OpenSSH reads for everybody on the machine. */
+export const systemKnownHosts: readonly string[] = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"];
+
 /** The files OpenSSH reads for a person whose home directory is `home`, or only `given`. */
 export function knownHostsFiles(home: string, given?: string): KnownHostsFiles {
   if (given !== undefined) return { read: [given], append: given };
   const own = join(home, ".ssh", "known_hosts");
-  return { read: [own, join(home, ".ssh", "known_hosts2"), "/etc/ssh/ssh_known_hosts"], append: own };
+  return { read: [own, join(home, ".ssh", "known_hosts2"), ...systemKnownHosts], append: own };
 }
 
 /** Reads what is known about a host. A missing file knows nothing; an unreadable one is `state-unreadable`. */
-export async function loadHostKeyCheck(options: HostKeyOptions, address: HostAddress): Promise<HostKeyCheck> {
+export async function loadHostKeyCheck(options: HostKeyOptions, dialled: HostAddress): Promise<HostKeyCheck> {
+  // An alias stands without a port, which is what a name on the standard port looks like.
+  const address = options.alias === undefined ? dialled : { host: options.alias, port: sshPort };
   const known = await Promise.all(options.files.read.map(readKnownHosts));
   const entries = known.flatMap((file) => file.entries);
   return {
@@ -73,7 +87,8 @@ export async function loadHostKeyCheck(options: HostKeyOptions, address: HostAdd
         throw otherThanPinned(options.fingerprint, address, keyBlob);
       }
       if (decision.verdict === "changed") throw changed(address, keyBlob, decision);
-      if (decision.verdict === "unknown") await admit(options, address, keyBlob, skippedLines(known));
+      if (decision.verdict === "unknown")
+        await admit(options, address, keyBlob, unused(known, options.files.read, address));
     },
   };
 }
@@ -89,24 +104,31 @@ export function algorithmsFor(knownTypes: readonly string[]): ServerHostKeyAlgor
   return [...hostKeyAlgorithms.filter(isKnown), ...hostKeyAlgorithms.filter((algorithm) => !isKnown(algorithm))];
 }
 
-async function readKnownHosts(file: string): Promise<KnownHosts> {
+async function readKnownHosts(file: string): Promise<KnownHosts & { isMissing?: true }> {
   try {
     return parseKnownHosts(await readFile(file, "utf8"), file);
   } catch (cause) {
-    if (systemCode(cause) === "ENOENT") return { entries: [], brokenLines: 0, certificateLines: 0 };
+    if (systemCode(cause) === "ENOENT") return { entries: [], brokenLines: 0, authorities: [], isMissing: true };
     throw new OpenClawError("state-unreadable", `cannot read the known hosts in ${file}: ${systemCode(cause)}`, {
       cause,
     });
   }
 }
 
-async function admit(options: HostKeyOptions, address: HostAddress, keyBlob: Buffer, skipped: string): Promise<void> {
-  if (options.policy !== "accept-new") {
-    const question = { ...address, keyType: blobType(keyBlob), fingerprint: keyFingerprint(keyBlob) };
-    if (options.askHostKey === undefined) throw unknown(question, skipped);
-    if (!(await options.askHostKey(question))) throw declined(question);
+async function admit(
+  { policy, askHostKey, files, hashesNames = false }: HostKeyOptions,
+  address: HostAddress,
+  keyBlob: Buffer,
+  note: string,
+): Promise<void> {
+  if (policy !== "accept-new") {
+    const key = { ...address, keyType: blobType(keyBlob), fingerprint: keyFingerprint(keyBlob) };
+    const question = note === "" ? key : { ...key, note };
+    if (askHostKey === undefined) throw unknown(question);
+    if (!(await askHostKey(question))) throw declined(question);
   }
-  await remember(options.files.append, knownHostsLine(address, keyBlob));
+  const line = knownHostsLine(address, keyBlob, hashesNames ? randomBytes(20) : undefined);
+  if (files.append !== undefined) await remember(files.append, line);
 }
 
 /** Appends one line and never rewrites what is there; a last line without its newline stays a line of its own. */
@@ -114,11 +136,13 @@ async function remember(file: string, line: string): Promise<void> {
   try {
     await mkdir(dirname(file), { recursive: true, mode: 0o700 });
     await using handle = await open(file, "a+", 0o600);
-    const { size } = await handle.stat();
+    const stats = await handle.stat();
+    const { size } = stats;
     const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, Math.max(0, size - 1));
     const needsNewline = size > 0 && buffer.toString() !== "\n";
     await handle.appendFile(`${needsNewline ? "\n" : ""}${line}\n`);
-    await handle.sync();
+    // Not every file that people name here can be synced: /dev/null is a popular one.
+    if (stats.isFile()) await handle.sync();
   } catch (cause) {
     throw new OpenClawError("state-unwritable", `cannot add the host key to ${file}: ${systemCode(cause)}`, {
       hint: "name another file with --known-hosts, or trust the key for this time with --host-key-fingerprint",
@@ -127,13 +151,21 @@ async function remember(file: string, line: string): Promise<void> {
   }
 }
 
-/** What the files hold that we cannot use, for a person who expected the host to be known; "" when nothing. */
-function skippedLines(known: readonly KnownHosts[]): string {
+/** Why a host may be unknown that a person expected to be known; "" when there is no such reason. */
+function unused(
+  known: readonly (KnownHosts & { isMissing?: true })[],
+  files: readonly string[],
+  address: HostAddress,
+): string {
   const broken = known.reduce((sum, { brokenLines }) => sum + brokenLines, 0);
-  const certificates = known.reduce((sum, { certificateLines }) => sum + certificateLines, 0);
+  const [authority] = known.flatMap(({ authorities }) => authoritiesFor(authorities, address));
+  const isMissing = files.length === 1 && known[0]?.isMissing === true;
   const parts = [
+    ...(isMissing ? [`there is no ${files[0]}`] : []),
     ...(broken > 0 ? [`${broken} unreadable lines of known_hosts were skipped`] : []),
-    ...(certificates > 0 ? [`host certificates (${certificates} @cert-authority lines) are not supported`] : []),
+    ...(authority
+      ? [`${authority.file}:${authority.line} is a @cert-authority line, and host certificates are not supported`]
+      : []),
   ];
-  return parts.length > 0 ? ` (${parts.join("; ")})` : "";
+  return parts.join("; ");
 }

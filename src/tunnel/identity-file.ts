@@ -1,18 +1,24 @@
 /** Private key files: whether they may be used, and how they are unlocked. */
-import { readFile, stat } from "node:fs/promises";
+import { access, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ParsedKey } from "ssh2";
 import { OpenClawError, systemCode } from "../errors.ts";
 import type { Secret } from "../secret.ts";
-import { isEncryptedKey, publicBlobOf, readableKeyText } from "./ssh-key.ts";
+import { shellWord } from "../shell-word.ts";
+import { blobType } from "./known-hosts.ts";
+import { isEncryptedKey, publicBlobOf, publicBlobOfLine, readableKeyText } from "./ssh-key.ts";
 import { loadSsh2 } from "./ssh2.ts";
 
-/** A private key file that was read and may be used. */
+/** A key file that was read and may be used. */
 export interface IdentityFile {
   readonly path: string;
   readonly text: string;
-  /** Known before decryption for OpenSSH files, after it for others. */
+  /** Known before decryption for OpenSSH files and for those with their `.pub` file beside them. */
   readonly publicBlob?: Buffer;
+  /** Only the public half: an agent must hold the other one. */
+  readonly isPublic: boolean;
+  /** A certificate for the key that lies beside it. */
+  readonly certificate?: string;
 }
 
 export interface PassphraseSource {
@@ -37,25 +43,33 @@ export async function readNamedIdentity(path: string): Promise<IdentityFile> {
   const text = await readFile(path, "utf8").catch((cause: unknown) => {
     throw new OpenClawError("usage", `cannot read the identity file ${path}: ${systemCode(cause)}`, { cause });
   });
-  if (await isExposed(path)) throw exposed(path);
-  return identity(path, text);
+  const file = await identity(path, text);
+  if (!file.isPublic && (await isExposed(path))) throw exposed(path);
+  return file;
 }
 
-/** Reads a default key file: undefined when there is none, the problem when it must not be used. */
+/** Reads a key file that may be missing: undefined when it is, the problem when it must not be used. */
 export async function readDefaultIdentity(path: string): Promise<IdentityFile | { problem: string } | undefined> {
   try {
-    const text = await readFile(path, "utf8");
-    return (await isExposed(path))
-      ? { problem: `${exposed(path).message}; run: chmod 600 ${path}` }
-      : identity(path, text);
+    const file = await identity(path, await readFile(path, "utf8"));
+    if (file.isPublic || !(await isExposed(path))) return file;
+    return { problem: `${exposed(path).message}; run: chmod 600 ${path}` };
   } catch (error) {
     const code = systemCode(error);
     return code === "ENOENT" ? undefined : { problem: `cannot be read: ${code}` };
   }
 }
 
+/** True when only a passphrase opens the file, and there is neither one nor anybody to ask for it. */
+export function isLockedFor({ text }: IdentityFile, { passphrase, askPassphrase }: PassphraseSource): boolean {
+  return isEncryptedKey(text) && passphrase === undefined && askPassphrase === undefined;
+}
+
 /** Decrypts a key if it must be, with the passphrase at hand first and a person's answers after that. */
-export async function unlockIdentity({ path, text }: IdentityFile, source: PassphraseSource): Promise<Unlocked> {
+export async function unlockIdentity(file: IdentityFile, source: PassphraseSource): Promise<Unlocked> {
+  const { path, text } = file;
+  const unusable = unusableKind(file);
+  if (unusable !== undefined) return { problem: unusable };
   if (!isEncryptedKey(text)) return parseIdentity(text);
   if (source.passphrase !== undefined) {
     const unlocked = await parseIdentity(text, source.passphrase);
@@ -70,6 +84,15 @@ export async function unlockIdentity({ path, text }: IdentityFile, source: Passp
     if ("key" in unlocked) return unlocked;
   }
   return { problem: `is encrypted, and ${passphrasePrompts} passphrases did not fit` };
+}
+
+/** Keys that are sound but not for us, told apart before anybody is asked for a passphrase. */
+function unusableKind({ isPublic, publicBlob }: IdentityFile): string | undefined {
+  if (isPublic) return "is a public key, and the agent does not hold its private one";
+  const type = publicBlob === undefined ? "" : blobType(publicBlob);
+  if (type.startsWith("sk-")) return "is a security key (FIDO), which is not supported";
+  if (type === "ssh-dss") return "is a DSA key, which servers no longer take";
+  return undefined;
 }
 
 async function parseIdentity(text: string, passphrase?: Secret): Promise<Unlocked> {
@@ -95,11 +118,24 @@ async function isExposed(path: string): Promise<boolean> {
 function exposed(path: string): OpenClawError {
   return new OpenClawError("ssh-auth", `the identity file ${path} can be read by others, so it is not used`, {
     hint: "make it yours alone",
-    fix: `chmod 600 ${path}`,
+    fix: `chmod 600 ${shellWord(path)}`,
   });
 }
 
-function identity(path: string, text: string): IdentityFile {
-  const publicBlob = publicBlobOf(text);
-  return { path, text, ...(publicBlob && { publicBlob }) };
+async function identity(path: string, text: string): Promise<IdentityFile> {
+  const ownBlob = publicBlobOfLine(text);
+  const beside = async () => publicBlobOfLine(await readFile(`${path}.pub`, "utf8").catch(() => ""));
+  const publicBlob = ownBlob ?? publicBlobOf(text) ?? (await beside());
+  const certificate = `${path.replace(/\.pub$/, "")}-cert.pub`;
+  const hasCertificate = await access(certificate).then(
+    () => true,
+    () => false,
+  );
+  return {
+    path,
+    text,
+    isPublic: ownBlob !== undefined,
+    ...(publicBlob && { publicBlob }),
+    ...(hasCertificate && { certificate }),
+  };
 }

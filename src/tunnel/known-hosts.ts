@@ -1,5 +1,6 @@
 /** What known_hosts files say about a host key (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): a pure decision over their text. */
 import { createHash, createHmac } from "node:crypto";
+import { matchesPatterns } from "./pattern.ts";
 
 /** One usable line. */
 export interface KnownHost {
@@ -13,13 +14,20 @@ export interface KnownHost {
   readonly keyBlob: Buffer;
 }
 
+/** A line whose key vouches for the keys of hosts. */
+export interface Authority {
+  readonly file: string;
+  readonly line: number;
+  readonly hosts: string;
+}
+
 /** One file, read. */
 export interface KnownHosts {
   readonly entries: readonly KnownHost[];
   /** Lines that could not be read and were skipped. */
   readonly brokenLines: number;
   /** `@cert-authority` lines: host certificates are not supported, so these say nothing. */
-  readonly certificateLines: number;
+  readonly authorities: readonly Authority[];
 }
 
 export type HostKeyDecision =
@@ -41,7 +49,7 @@ export const sshPort = 22;
 export function parseKnownHosts(text: string, file: string): KnownHosts {
   const entries: KnownHost[] = [];
   let brokenLines = 0;
-  let certificateLines = 0;
+  const authorities: Authority[] = [];
   for (const [index, raw] of text.split("\n").entries()) {
     const line = raw.trim();
     if (line === "" || line.startsWith("#")) continue;
@@ -49,11 +57,11 @@ export function parseKnownHosts(text: string, file: string): KnownHosts {
     const marker = fields[0]?.startsWith("@") === true ? fields.shift() : undefined;
     const [hosts = "", keyType = "", encoded = ""] = fields;
     const keyBlob = readBlob(keyType, encoded);
-    if (marker === "@cert-authority") certificateLines++;
+    if (marker === "@cert-authority") authorities.push({ file, line: index + 1, hosts });
     else if (keyBlob === undefined || (marker !== undefined && marker !== "@revoked")) brokenLines++;
     else entries.push({ file, line: index + 1, ...(marker && { marker: "revoked" }), hosts, keyType, keyBlob });
   }
-  return { entries, brokenLines, certificateLines };
+  return { entries, brokenLines, authorities };
 }
 
 /**
@@ -77,6 +85,12 @@ export function decideHostKey(
   return { verdict: same.length > 0 ? "known" : "unknown" };
 }
 
+/** The authorities that may vouch for a host. */
+export function authoritiesFor(authorities: readonly Authority[], { host, port }: HostAddress): Authority[] {
+  const names = [lookupName({ host, port }), host.toLowerCase()];
+  return authorities.filter(({ hosts }) => names.some((name) => matchesHost(hosts, name)));
+}
+
 /** The types of the keys known for a host, in the order of the files: what to ask the server for first. */
 export function knownKeyTypes(entries: readonly KnownHost[], { host, port }: HostAddress): string[] {
   const byName = (name: string) =>
@@ -86,9 +100,10 @@ export function knownKeyTypes(entries: readonly KnownHost[], { host, port }: Hos
   return [...new Set(found.map((entry) => entry.keyType))];
 }
 
-/** The line that makes a key known, without its newline. */
-export function knownHostsLine(address: HostAddress, keyBlob: Buffer): string {
-  return `${lookupName(address)} ${blobType(keyBlob)} ${keyBlob.toString("base64")}`;
+/** The line that makes a key known, without its newline. With a salt of 20 random bytes the name is hashed (`HashKnownHosts`). */
+export function knownHostsLine(address: HostAddress, keyBlob: Buffer, salt?: Uint8Array): string {
+  const name = salt === undefined ? lookupName(address) : hashedName(lookupName(address), salt);
+  return `${name} ${blobType(keyBlob)} ${keyBlob.toString("base64")}`;
 }
 
 /** `SHA256:` and the unpadded base64 digest of a public key, as `ssh-keygen -l` prints it. */
@@ -111,38 +126,22 @@ export function lookupName({ host, port }: HostAddress): string {
 /** Whether the host field of a line covers `name`: a hashed name, or patterns of which none that matches is negated. */
 export function matchesHost(hosts: string, name: string): boolean {
   if (hosts.startsWith("|")) return matchesHash(hosts, name);
-  const patterns = hosts.toLowerCase().split(",");
-  const hit = (pattern: string) => matchesPattern(pattern, name);
-  return patterns.some(hit) && !patterns.some((pattern) => pattern.startsWith("!") && hit(pattern.slice(1)));
+  return matchesPatterns(hosts.toLowerCase().split(","), name);
 }
 
 /** `|1|salt|hash`, both base64: HMAC-SHA1 of the name under the salt (ssh-keygen -H). */
 function matchesHash(hosts: string, name: string): boolean {
   const [, version, salt = "", hash = ""] = hosts.split("|");
   if (version !== "1") return false;
-  return createHmac("sha1", Buffer.from(salt, "base64")).update(name).digest().equals(Buffer.from(hash, "base64"));
+  return nameHash(name, Buffer.from(salt, "base64")).equals(Buffer.from(hash, "base64"));
 }
 
-/** `*` stands for any run of characters, `?` for one. Linear in practice: it backs up only to the last `*`. */
-function matchesPattern(pattern: string, name: string): boolean {
-  let at = 0;
-  let star = -1;
-  let resume = 0;
-  let index = 0;
-  while (index < name.length) {
-    if (pattern[at] === "*") {
-      star = at++;
-      resume = index;
-    } else if (at < pattern.length && (pattern[at] === "?" || pattern[at] === name[index])) {
-      at++;
-      index++;
-    } else if (star !== -1) {
-      at = star + 1;
-      index = ++resume;
-    } else return false;
-  }
-  while (pattern[at] === "*") at++;
-  return at === pattern.length;
+function hashedName(name: string, salt: Uint8Array): string {
+  return `|1|${Buffer.from(salt).toString("base64")}|${nameHash(name, salt).toString("base64")}`;
+}
+
+function nameHash(name: string, salt: Uint8Array): Buffer {
+  return createHmac("sha1", salt).update(name).digest();
 }
 
 /** The key of a line, or undefined when it is not base64 or not of the type the line claims. */

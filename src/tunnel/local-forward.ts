@@ -1,85 +1,206 @@
 /** Local forwards (`-L`): a port here whose connections are passed on to targets the server can reach (RFC 4254 § 7.2). */
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
 import type { ClientChannel } from "ssh2";
-import { OpenClawError, systemCode } from "../errors.ts";
-import type { Runtime } from "../runtime.ts";
+import { OpenClawError, isFailure, systemCode } from "../errors.ts";
 import { reset } from "./bridge.ts";
 import type { SshConnection } from "./connect.ts";
-import { bracketed, formatTarget } from "./destination.ts";
+import { bracketed, formatTarget, reachableAt } from "./destination.ts";
 import type { Forward } from "./forward.ts";
+import type { ListeningEnd, Surroundings } from "./listening-end.ts";
+import { openFailure } from "./probe.ts";
+import type { ForwardCheck } from "./report.ts";
+import { TargetWatch } from "./target-watch.ts";
 
-/** Keeps its port open from the first connection to the last; while there is none, who dials it is reset at once. */
-export class LocalListener implements AsyncDisposable {
-  readonly #forward: Forward;
-  readonly #runtime: Runtime;
-  readonly #server: Server;
+const refusedAgainMs = 1_000;
+const checkPatienceMs = 5_000;
+/** SSH_OPEN_CONNECT_FAILED (RFC 4254 § 5.1): anything else is the server's policy and does not heal by waiting for the target. */
+const connectFailed = 2;
+
+/**
+ * Keeps its port from the first SSH connection to the last, so that nobody else can take it; while there is none, who dials it is reset at
+ * once. Only while the target is gone it lets go, so that who dials is refused.
+ */
+export class LocalForward implements ListeningEnd {
+  readonly forward: Forward;
+  readonly #around: Surroundings;
   readonly #sockets = new Set<Socket>();
+  readonly #target: TargetWatch;
+  #server: Server | undefined;
   #connection: SshConnection | undefined;
+  /** Connections that are made here to see whether they come through, by their own port. */
+  readonly #checks = new Map<number, (problem: string | undefined) => void>();
 
-  constructor(forward: Forward, runtime: Runtime) {
-    this.#forward = forward;
-    this.#runtime = runtime;
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket));
+  constructor(forward: Forward, around: Surroundings) {
+    this.forward = forward;
+    this.#around = around;
+    const reach = { glance: async () => undefined, knock: () => this.#knock() };
+    this.#target = new TargetWatch(reach, around.runtime, (isThere) => this.#follow(isThere));
   }
 
-  /** Listens, and sets the forward's port to the real one. Throws `port-in-use` or `ssh-forward`. */
-  async listen(): Promise<void> {
-    const { bind, port } = this.#forward.spec;
+  /** Listens unless it does, and sets the forward's port to the real one. Throws `port-in-use` or `ssh-forward`. */
+  async listen(connection: SshConnection): Promise<void> {
+    if (this.#server === undefined) await this.#listen();
+    this.#connection = connection;
+    this.forward.is("listening");
+    this.#target.start();
+  }
+
+  lost(): void {
+    this.#connection = undefined;
+    this.#target.stop();
+    this.forward.is("waiting");
+  }
+
+  async move(connection: SshConnection): Promise<void> {
+    this.#connection = connection;
+  }
+
+  async check(): Promise<ForwardCheck> {
+    const row = this.forward.address();
+    const { state, problem } = this.forward.row();
+    if (state !== "listening") return { ...row, ok: false, problem: problem ?? state };
+    const startedAtMs = performance.now();
+    const failure = await this.#dialOneself();
+    const latencyMs = Math.round((performance.now() - startedAtMs) * 1000) / 1000;
+    return failure === undefined ? { ...row, ok: true, latencyMs } : { ...row, ok: false, problem: failure };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#target.stop();
+    const closed = this.#letGo();
+    for (const socket of this.#sockets) reset(socket);
+    await closed;
+  }
+
+  async #listen(): Promise<void> {
+    const { bind } = this.forward.spec;
+    const { port } = this.forward;
+    const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket));
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#server.once("error", reject).once("listening", resolve);
-    this.#server.listen({ port, ...(bind !== "*" && { host: bind }) });
+    server.once("error", reject).once("listening", resolve);
+    server.listen({ port, ...(bind !== "*" && { host: bind }) });
     try {
       await promise;
     } catch (error) {
       throw cannotListen(`${bracketed(bind)}:${port}`, error);
     }
-    this.#forward.port = portOf(this.#server.address());
+    this.#server = server;
+    this.forward.port = portOf(server.address());
   }
 
-  /** Which connection to pass on over from now on; undefined while there is none. */
-  use(connection: SshConnection | undefined): void {
-    this.#connection = connection;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#server.listening) return;
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const socket of this.#sockets) reset(socket);
-    await closed;
+  /** Stops listening; who is connected stays. Resolves when the last of them is gone. */
+  async #letGo(): Promise<void> {
+    const server = this.#server;
+    this.#server = undefined;
+    if (server !== undefined) await new Promise<void>((resolve) => server.close(() => resolve()));
   }
 
   #accept(socket: Socket): void {
+    const { limits, runtime } = this.#around;
     this.#sockets.add(socket);
     socket.on("error", () => {}).once("close", () => this.#sockets.delete(socket));
     const connection = this.#connection;
     if (connection === undefined) return reset(socket);
+    const admission = limits?.admit();
+    if (admission?.ok === false) {
+      this.forward.refuse();
+      return reset(socket);
+    }
+    const settled = connection.bridges.hold();
+    const release = () => admission?.release();
+    const { remoteAddress = "127.0.0.1", remotePort = 0 } = socket;
+    this.#open(connection, remoteAddress, remotePort, (error, channel) => {
+      const checked = this.#checks.get(remotePort);
+      checked?.(error?.message);
+      if (error !== undefined) {
+        release();
+        this.#refuse(socket, error);
+      } else if (socket.destroyed || checked !== undefined) {
+        release();
+        channel.close();
+        socket.destroy();
+      } else {
+        const from = `${bracketed(remoteAddress)}:${remotePort}`;
+        connection.bridges.join(socket, channel, this.forward.count(from, runtime.now(), release));
+      }
+      settled();
+    });
+  }
+
+  #refuse(socket: Socket, error: Error): void {
+    const target = formatTarget(this.forward.spec.target);
+    this.#around.runtime.log("warn", "the server cannot reach a forward's target", { target, reason: error.message });
+    this.forward.refuse();
+    reset(socket);
+    if (openFailure(error) === connectFailed) this.#target.missed();
+  }
+
+  /** A channel to the target. A connection that is on its way out answers with an error like any other. */
+  #open(
+    { client }: SshConnection,
+    fromAddress: string,
+    fromPort: number,
+    opened: (...result: [error: Error, channel: undefined] | [error: undefined, channel: ClientChannel]) => void,
+  ): void {
+    const { target } = this.forward.spec;
+    const answered = (error: Error | undefined, channel: ClientChannel) =>
+      error === undefined ? opened(undefined, channel) : opened(error, undefined);
     try {
-      this.#openChannel(connection, socket, (error, channel) => {
-        if (error !== undefined) this.#refuse(socket, error);
-        else if (socket.destroyed) channel.close();
-        else connection.bridges.join(socket, channel, this.#forward.count());
-      });
-    } catch {
-      // The connection is on its way out.
-      reset(socket);
+      if (target.type === "unix") client.openssh_forwardOutStreamLocal(target.path, answered);
+      else client.forwardOut(fromAddress, fromPort, target.host, target.port, answered);
+    } catch (error) {
+      opened(error instanceof Error ? error : new Error("the SSH connection is lost"), undefined);
     }
   }
 
-  #refuse(socket: Socket, { message: reason }: Error): void {
-    const target = formatTarget(this.#forward.spec.target);
-    this.#runtime.log("warn", "the server cannot reach a forward's target", { target, reason });
-    reset(socket);
+  #knock(): Promise<boolean> {
+    const connection = this.#connection;
+    if (connection === undefined) return Promise.resolve(false);
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.#open(connection, "127.0.0.1", 0, (_error, channel) => {
+      channel?.close();
+      resolve(channel !== undefined);
+    });
+    return promise;
   }
 
-  #openChannel(
-    { client }: SshConnection,
-    { remoteAddress = "127.0.0.1", remotePort = 0 }: Socket,
-    opened: (error: Error | undefined, channel: ClientChannel) => void,
-  ): void {
-    const { target } = this.#forward.spec;
-    if (target.type === "unix") client.openssh_forwardOutStreamLocal(target.path, opened);
-    else client.forwardOut(remoteAddress, remotePort, target.host, target.port, opened);
+  /** Dials the own listening port; resolves with why the target was not reached, or undefined when it was. */
+  async #dialOneself(): Promise<string | undefined> {
+    const { promise, resolve } = Promise.withResolvers<string | undefined>();
+    const { bind } = this.forward.spec;
+    const cancel = this.#around.runtime.after(checkPatienceMs, () =>
+      resolve(`nothing came back in ${checkPatienceMs} ms`),
+    );
+    const socket = connect({ port: this.forward.port, host: reachableAt(bind) });
+    socket.once("error", (error) => resolve(error.message));
+    socket.once("connect", () => this.#checks.set(socket.localPort ?? 0, resolve));
+    try {
+      return await promise;
+    } finally {
+      cancel();
+      this.#checks.delete(socket.localPort ?? 0);
+      socket.destroy();
+    }
+  }
+
+  /** Listens exactly while there is somebody to pass on to. */
+  #follow(isThere: boolean): void {
+    const { forward } = this;
+    if (this.#connection === undefined) return;
+    if (!isThere) {
+      void this.#letGo();
+      forward.is("target-down", `${formatTarget(forward.spec.target)} does not answer`);
+      return this.#around.changed(forward);
+    }
+    if (this.#server !== undefined) return;
+    this.#listen()
+      .then(() => forward.is("listening"))
+      .catch((error: unknown) => {
+        forward.is("refused", isFailure(error, "port-in-use", "ssh-forward") ? error.message : "cannot listen");
+        this.#around.runtime.after(refusedAgainMs, () => this.#follow(this.#target.isThere));
+      })
+      .finally(() => this.#around.changed(forward));
   }
 }
 

@@ -1,6 +1,6 @@
 /** What goes wrong on the way to an SSH connection, in our words: the one place that knows the library's errors. */
 import { OpenClawError, systemCode } from "../errors.ts";
-import type { Authentication } from "./credentials.ts";
+import type { Authentication } from "./authentication.ts";
 
 /** An error as ssh2 raises it: `level` says where it comes from, a numeric `code` is the reason of a disconnect. */
 export interface LibraryError extends Error {
@@ -21,6 +21,8 @@ export function isPassing({ level }: LibraryError): boolean {
 
 /** `ssh`: the address could not be reached, or the connection to it broke. */
 export function describeConnectionError(where: string, error: Error): OpenClawError {
+  // What carries the connection was lost, and has said why.
+  if (error instanceof OpenClawError) return error;
   const code = systemCode(error);
   return new OpenClawError("ssh", connectionMessage(where, code, error), {
     details: { server: where, ...(code !== undefined && { systemCode: code }) },
@@ -28,9 +30,28 @@ export function describeConnectionError(where: string, error: Error): OpenClawEr
   });
 }
 
+/** `ssh`: the jump host `through` does not lead on to the next server. */
+export function describeJumpError(where: string, through: string, error: unknown): OpenClawError {
+  const reason = error instanceof Error ? error.message.replace(/^\(SSH\) Channel open failure: /, "") : String(error);
+  return new OpenClawError("ssh", `jump host ${through} does not reach ${where}: ${reason}`, {
+    hint: "the address must be right seen from the jump host, and its sshd must allow it: AllowTcpForwarding, PermitOpen",
+    details: { server: where, jumpHost: through },
+    cause: error,
+  });
+}
+
+/** The same failure, said of a jump host; once is enough when it lies further back. */
+export function atJumpHost(where: string, failure: OpenClawError): OpenClawError {
+  const { code, message, hint, fix, details, cause } = failure;
+  if (details?.["jumpHost"] !== undefined) return failure;
+  const about = { ...details, jumpHost: where };
+  return new OpenClawError(code, `jump host ${where}: ${message}`, { hint, fix, details: about, cause });
+}
+
 /** `ssh-auth` when the server hung up on our credentials, otherwise `ssh`: what answered, or what broke. */
 export function describeHandshakeError(where: string, error: Error, state: HandshakeState): OpenClawError {
   const { answered, authentication } = state;
+  if (error instanceof OpenClawError) return error;
   if (systemCode(error) !== undefined) return describeConnectionError(where, error);
   if (isDisconnect(error) && authentication.tried.length > 0) return authentication.brokenOff(where, error);
   if (answered === "") {

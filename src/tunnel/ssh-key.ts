@@ -29,6 +29,13 @@ export function publicBlobOf(privateText: string): Buffer | undefined {
   return publicBlob !== undefined && blobType(publicBlob) !== "" ? publicBlob : undefined;
 }
 
+/** The public key blob of one line of a `.pub` file. */
+export function publicBlobOfLine(publicText: string): Buffer | undefined {
+  const [type = "", encoded = ""] = publicText.trim().split(/\s+/);
+  const blob = Buffer.from(encoded, "base64");
+  return type !== "" && blobType(blob) === type ? blob : undefined;
+}
+
 /** True when a private key file needs a passphrase: OpenSSH, PKCS#1/SEC1 PEM (RFC 1421) and PKCS#8 forms. */
 export function isEncryptedKey(privateText: string): boolean {
   const [cipher] = readHeader(privateText) ?? [];
@@ -37,13 +44,16 @@ export function isEncryptedKey(privateText: string): boolean {
 }
 
 /**
- * The same key in a form the SSH library reads: PKCS#8 (`BEGIN PRIVATE KEY`) is the one it does not, and becomes
- * PKCS#1, SEC1 or OpenSSH text. Throws node:crypto's error when the passphrase is wrong.
+ * The same key in a form the SSH library reads, unencrypted. Of PEM (PKCS#1, SEC1, PKCS#8) it knows only some forms and ciphers, so
+ * node:crypto opens them. Throws its error when the passphrase is wrong. OpenSSH's own form is left as it is.
  */
 export function readableKeyText(privateText: string, passphrase?: Secret): string {
-  if (!/^-----BEGIN (?:ENCRYPTED )?PRIVATE KEY-----/m.test(privateText)) return privateText;
+  // Only the key itself: "EC PARAMETERS" may stand before it.
+  const [pem] =
+    /-----BEGIN (?:(?:RSA|EC|ENCRYPTED) )?PRIVATE KEY-----[^]+?-----END [A-Z ]+-----/.exec(privateText) ?? [];
+  if (pem === undefined) return privateText;
   const secret = passphrase === undefined ? {} : { passphrase: passphrase.reveal() };
-  const key = createPrivateKey({ key: privateText, format: "pem", ...secret });
+  const key = createPrivateKey({ key: pem, format: "pem", ...secret });
   switch (key.asymmetricKeyType) {
     case "ed25519":
       return openSshText(key, "");

@@ -48,10 +48,11 @@ export async function startSshServer(options: SshServerOptions): Promise<SshServ
     throw new OpenClawError("usage", "cannot read the host key of the SSH server", { cause: parsed });
   const isAuthorized = await authorizer(options);
   const sockets = new Map<number, Socket>();
+  const held = new Map<string, HeldForward>();
 
   const ssh = new Server({ hostKeys: [hostKey.reveal()] }, (client, info) => {
     const socket = sockets.get(info.port);
-    if (socket !== undefined) serve(client, new Bridges(socket), isAuthorized);
+    if (socket !== undefined) serve(client, socket, isAuthorized, held);
   });
   // Our own listener, since the library would not turn Nagle's algorithm off.
   const tcp = createServer({ noDelay: true }, (socket) => {
@@ -96,14 +97,29 @@ async function authorizer({ authorizedKey, password, passwordMethods }: SshServe
   };
 }
 
-function serve(client: Connection, bridges: Bridges, authorize: Authorize): void {
+/** A forward that listens, and the session it listens for. */
+interface HeldForward {
+  readonly client: Connection;
+  /** Whose session it is: the fingerprint of a key, or the word for who knows the password. */
+  readonly owner: string;
+  readonly listener: TcpServer;
+  /** Ends the session. */
+  readonly drop: () => void;
+}
+
+function serve(client: Connection, socket: Socket, authorize: Authorize, held: Map<string, HeldForward>): void {
+  const bridges = new Bridges(socket);
   const gone = new AbortController();
-  const listeners = new Map<string, TcpServer>();
-  client.on("authentication", authorize);
+  let owner = "";
+  client.on("authentication", (attempt) => {
+    owner = attempt.method === "publickey" ? keyFingerprint(attempt.key.data) : "password";
+    authorize(attempt);
+  });
   client.on("error", () => {});
   client.once("close", () => {
     bridges.cut();
     gone.abort();
+    for (const [address, forward] of held) if (forward.client === client) held.delete(address);
   });
   client.on("session", (accept) => endAtOnce(accept()));
   client.on("tcpip", (accept, reject, { destIP, destPort }) => {
@@ -118,15 +134,24 @@ function serve(client: Connection, bridges: Bridges, authorize: Authorize): void
   client.on("request", (accept, reject, name, bind) => {
     const key = `${bind.bindAddr}:${bind.bindPort}`;
     if (name === "cancel-tcpip-forward") {
-      const listener = listeners.get(key);
-      listener?.close();
-      return listeners.delete(key) ? accept?.() : reject?.();
+      const own = held.get(key);
+      if (own?.client !== client) return reject?.();
+      own.listener.close();
+      held.delete(key);
+      return accept?.();
     }
     if (!loopbackNames.has(bind.bindAddr)) return reject?.();
+    const stale = held.get(key);
+    if (stale !== undefined && stale.client !== client && stale.owner === owner) {
+      // Who asks again has lost the old session, though nobody told us: it would hold the port until the network does.
+      stale.listener.close();
+      stale.drop();
+      held.delete(key);
+    }
     const listener = passOn(client, bridges, bind.bindAddr);
     listen(listener, { host: bind.bindAddr, port: bind.bindPort, signal: gone.signal }).then(
       (port) => {
-        listeners.set(`${bind.bindAddr}:${port}`, listener);
+        held.set(`${bind.bindAddr}:${port}`, { client, owner, listener, drop: () => socket.destroy() });
         accept?.(port);
       },
       () => reject?.(),

@@ -5,11 +5,21 @@ import type { Runtime } from "../runtime.ts";
 import { connectSsh, defaultKeepaliveMs } from "./connect.ts";
 import type { SshConnection, SshOptions } from "./connect.ts";
 import { formatDestination } from "./destination.ts";
-import type { ForwardDirection, ForwardSpec } from "./destination.ts";
-import { Forward } from "./forward.ts";
-import type { ForwardRow } from "./forward.ts";
-import { LocalListener } from "./local-forward.ts";
-import { requestRemoteForward, serveRemoteForwards } from "./remote-forward.ts";
+import type { ForwardSpec } from "./destination.ts";
+import type { Forward, ForwardRow } from "./forward.ts";
+import { ForwardSet } from "./forward-set.ts";
+import { isForbidden } from "./held-port.ts";
+import { Journal } from "./journal.ts";
+import type { ConnectionLimits } from "./limits.ts";
+import type { ForwardCheck, SshReport, TunnelReport, TunnelState, TunnelSummary } from "./report.ts";
+import { chance, retryDelay } from "./retry-delay.ts";
+import { askRoundTrip, type ServerSession } from "./server-session.ts";
+import { SpareConnection } from "./spare-connection.ts";
+import type { TunnelEvent } from "./tunnel-event.ts";
+import { watchForRenewal } from "./renewal-watch.ts";
+import { describeSsh } from "./ssh-report.ts";
+
+export type { TunnelEvent } from "./tunnel-event.ts";
 
 export interface TunnelOptions {
   readonly ssh: Omit<SshOptions, "runtime">;
@@ -18,40 +28,38 @@ export interface TunnelOptions {
   readonly name?: string;
   /** False: the first loss is the end. */
   readonly reconnect?: boolean;
+  /** True: a second connection stands by, authenticated, and takes over when the first one is lost. */
+  readonly hotSpare?: boolean;
+  /** How many connections may pass, and how fast they may come. */
+  readonly limits?: ConnectionLimits;
+  /** Looks at the server before anything listens there, once. What it throws is the end. */
+  readonly beforeListening?: (connection: SshConnection) => Promise<void>;
   readonly onEvent?: (event: TunnelEvent) => void;
   /** Ends the tunnel, whatever it is doing. */
   readonly signal?: AbortSignal;
   readonly runtime?: Runtime;
 }
 
-export type TunnelEvent =
-  | { readonly event: "connecting"; readonly destination: string }
-  | {
-      readonly event: "forward";
-      readonly direction: ForwardDirection;
-      readonly bind: string;
-      readonly port: number;
-      readonly target: string;
-    }
-  | { readonly event: "ready"; readonly name: string; readonly pid: number; readonly forwards: readonly ForwardRow[] }
-  /** Also after a try to come back that failed. Without `retryInMs` there is no further one. */
-  | { readonly event: "disconnected"; readonly reason: string; readonly retryInMs?: number }
-  | { readonly event: "reconnected"; readonly downMs: number }
-  | { readonly event: "stopped" };
-
 export interface Tunnel extends AsyncDisposable {
   readonly name: string;
   forwards(): ForwardRow[];
+  summary(): TunnelSummary;
+  report(): TunnelReport;
+  /**
+   * Replaces the connection while it works: the second one comes up first, new streams go over it, those that are open end on the first.
+   * Throws what the second connection met; the first one then goes on.
+   */
+  reopen(reason: string): Promise<void>;
+  /** Tries every forward from its listening end to its target. */
+  check(): Promise<ForwardCheck[]>;
   /** Resolves after `close` or the signal; rejects with what cannot heal: `ssh-auth`, `host-key-changed`, or `ssh` without reconnects. */
   readonly closed: Promise<void>;
   close(): Promise<void>;
 }
 
-const firstRetryMs = 250;
-const slowestRetryMs = 30_000;
-const steadyMs = 10_000;
-const heldPortRetryMs = 500;
-// How long one connection asks for a held port before that is reported and the slower retries take over.
+/** A server that drops us sooner than this is not a server that is back. */
+const steadyMs = 1_000;
+/** How many keepalives long a connection asks for a held port before the slower retries take over. */
 const heldPortKeepalives = 4;
 
 /**
@@ -64,37 +72,42 @@ export async function openTunnel(options: TunnelOptions): Promise<Tunnel> {
   return tunnel;
 }
 
-/**
- * Delay before retry number `attempt` (from 0), in milliseconds: anywhere between nothing and a ceiling that doubles up
- * to 30 s, so that the clients of a restarted server do not come back together. `chance` is in [0, 1).
- */
-export function retryDelay(attempt: number, chance: number): number {
-  return Math.round(chance * Math.min(slowestRetryMs, firstRetryMs * 2 ** attempt));
-}
-
 class SshTunnel implements Tunnel {
   readonly name: string;
   readonly #options: TunnelOptions;
   readonly #runtime: Runtime;
   readonly #destination: string;
-  readonly #forwards: readonly Forward[];
-  readonly #listeners: readonly LocalListener[];
+  readonly #forwards: ForwardSet;
+  readonly #journal: Journal;
+  readonly #spare: SpareConnection | undefined;
   readonly #closing = new AbortController();
   readonly #signal: AbortSignal;
   readonly #closed = Promise.withResolvers<void>();
+  /** The connection that new streams go over. */
+  #current: SshConnection | undefined;
+  /** Connections that were replaced while they worked, for as long as something still passes over them. */
+  readonly #draining = new Set<SshConnection>();
+  /** The server's processes behind connections that were lost, which may still hold our ports. */
+  readonly #stale: ServerSession[] = [];
+  #renewal: Promise<void> | undefined;
+  /** Resolved when another connection takes over from one that works. */
+  #renewed = Promise.withResolvers<undefined>();
+  #stopWatching = () => {};
   #attempt = 0;
   #upSinceMs = 0;
+  #isOver = false;
 
   constructor(options: TunnelOptions) {
-    const { ssh, forwards, signal, runtime = systemRuntime } = options;
+    const { ssh, forwards, signal, limits, runtime = systemRuntime } = options;
     this.#options = options;
     this.#runtime = runtime;
     this.#destination = formatDestination(ssh);
     this.name = options.name ?? this.#destination;
-    this.#forwards = forwards.map((spec) => new Forward(spec));
-    const local = this.#forwards.filter((forward) => forward.spec.direction === "local");
-    this.#listeners = local.map((forward) => new LocalListener(forward, runtime));
+    this.#journal = new Journal(runtime);
     this.#signal = AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])]);
+    const changed = (forward: Forward) => this.#tellChanged(forward);
+    this.#forwards = new ForwardSet({ forwards, limits, runtime, signal: this.#signal, changed });
+    if (options.hotSpare === true) this.#spare = new SpareConnection(() => this.#connect(), runtime, this.#signal);
     // Nobody has to wait for the end.
     this.#closed.promise.catch(() => {});
   }
@@ -104,23 +117,58 @@ class SshTunnel implements Tunnel {
   }
 
   forwards(): ForwardRow[] {
-    return this.#forwards.map((forward) => forward.row());
+    return this.#forwards.forwards.map((forward) => forward.row());
+  }
+
+  summary(): TunnelSummary {
+    const { uptimeMs, reconnects } = this.#journal.pages();
+    const { name } = this;
+    const destination = this.#destination;
+    return {
+      name,
+      destination,
+      state: this.#state(),
+      pid: process.pid,
+      uptimeMs,
+      reconnects,
+      forwards: this.forwards(),
+    };
+  }
+
+  report(): TunnelReport {
+    return {
+      ...this.summary(),
+      ...this.#journal.pages(),
+      ...(this.#current === undefined ? {} : { ssh: this.#describe(this.#current) }),
+      draining: [...this.#draining].reduce((sum, { bridges }) => sum + bridges.size, 0),
+      connections: this.#forwards.connections(),
+    };
+  }
+
+  check(): Promise<ForwardCheck[]> {
+    return this.#forwards.check();
   }
 
   async open(): Promise<void> {
-    const connection = await this.#connect();
     try {
-      await this.#requestForwards(connection);
-      for (const listener of this.#listeners) await listener.listen();
-      this.#signal.throwIfAborted();
-      this.#use(connection);
-      this.#tellReady();
+      await this.#come(await this.#connectFirst(), 0);
     } catch (error) {
-      await this.#release(connection);
+      await this.#release();
       throw error;
     }
-    this.#upSinceMs = this.#runtime.now();
-    this.#keepUp(connection).then(this.#closed.resolve, this.#closed.reject);
+    this.#tellReady();
+    this.#keepUp().then(this.#closed.resolve, this.#closed.reject);
+    void this.#measure();
+  }
+
+  async reopen(reason: string): Promise<void> {
+    if (this.#current === undefined) {
+      throw new OpenClawError("ssh", `the tunnel ${this.name} has no connection to replace`, {
+        hint: "it is reconnecting by itself; openclaw tunnel inspect shows why",
+      });
+    }
+    this.#renewal ??= this.#renew(this.#current, reason).finally(() => (this.#renewal = undefined));
+    await this.#renewal;
   }
 
   async close(): Promise<void> {
@@ -133,66 +181,144 @@ class SshTunnel implements Tunnel {
   }
 
   /** Replaces the connection for as long as that makes sense; returns when asked to stop, throws what cannot heal. */
-  async #keepUp(first: SshConnection): Promise<void> {
-    let connection: SshConnection | undefined = first;
+  async #keepUp(): Promise<void> {
     try {
-      while (connection !== undefined) {
-        const reason = await this.#lost(connection);
-        if (reason === undefined) return;
-        this.#use(undefined);
-        connection = await this.#replace(reason);
+      for (;;) {
+        const lost = await this.#lost();
+        if (lost === undefined) return;
+        await this.#replace(lost);
       }
     } catch (error) {
       if (!this.#signal.aborted) throw error;
     } finally {
-      await this.#release(connection);
+      await this.#release();
       this.#emit({ event: "stopped" });
     }
   }
 
-  /** Why the connection was lost, or undefined when the tunnel is to stop first. */
-  async #lost(connection: SshConnection): Promise<OpenClawError | undefined> {
+  /** Why the connection in use was lost, or undefined when the tunnel is to stop first. */
+  async #lost(): Promise<OpenClawError | undefined> {
     const { promise: stop, resolve } = Promise.withResolvers<undefined>();
     const onAbort = () => resolve(undefined);
     this.#signal.addEventListener("abort", onAbort);
     if (this.#signal.aborted) onAbort();
     try {
-      return await Promise.race([connection.closed, stop]);
+      for (;;) {
+        const connection = this.#current;
+        if (connection === undefined || this.#signal.aborted) return undefined;
+        const reason = await Promise.race([connection.closed, this.#renewed.promise, stop]);
+        await this.#renewal?.catch(() => {});
+        if (this.#signal.aborted) return undefined;
+        if (this.#current === connection) return reason;
+      }
     } finally {
       this.#signal.removeEventListener("abort", onAbort);
     }
   }
 
   /** Tries until there is a connection again. */
-  async #replace(lost: OpenClawError): Promise<SshConnection> {
+  async #replace(lost: OpenClawError): Promise<void> {
     const downSinceMs = this.#runtime.now();
+    this.#leave(lost);
     if (this.#options.reconnect === false) {
       this.#emit({ event: "disconnected", reason: lost.message });
       throw lost;
     }
-    // A server that takes us in only to drop us again is not a server that is back.
     if (downSinceMs - this.#upSinceMs >= steadyMs) this.#attempt = 0;
     for (let reason = lost.message; ;) {
-      const retryInMs = retryDelay(this.#attempt++, this.#chance());
+      const retryInMs = this.#spare?.isReady === true ? 0 : retryDelay(this.#attempt++, chance(this.#runtime));
       this.#emit({ event: "disconnected", reason, retryInMs });
-      await this.#runtime.sleep(retryInMs, this.#signal);
+      if (retryInMs > 0) await this.#runtime.sleep(retryInMs, this.#signal);
       try {
-        const connection = await this.#reconnect();
-        this.#upSinceMs = this.#runtime.now();
-        this.#emit({ event: "reconnected", downMs: this.#upSinceMs - downSinceMs });
-        return connection;
+        await this.#come(this.#spare?.take() ?? (await this.#connect()), this.#heldPortPatienceMs());
+        const downMs = this.#runtime.now() - downSinceMs;
+        this.#journal.note({ what: "reconnected", downMs });
+        return this.#emit({ event: "reconnected", downMs });
       } catch (error) {
         if (this.#signal.aborted || !mayHeal(error)) throw error;
         reason = error.message;
+        this.#journal.note({ what: "failed", reason });
       }
     }
   }
 
-  async #reconnect(): Promise<SshConnection> {
+  /** Lets every forward listen over a new connection, which is in use from then on. Closes it when that fails. */
+  async #come(connection: SshConnection, patienceMs: number): Promise<void> {
+    const isFirst = this.#upSinceMs === 0;
+    try {
+      await this.#forwards.listen(connection, { isFirst, patienceMs, stale: this.#stale });
+      this.#signal.throwIfAborted();
+      if (!connection.isOpen) throw await connection.closed;
+    } catch (error) {
+      this.#forwards.lost();
+      await connection.close();
+      throw error;
+    }
+    this.#stale.length = 0;
+    this.#use(connection);
+    if (isFirst) this.#journal.note({ what: "connected" });
+  }
+
+  /** Second connection up, new streams over it, the first one ends with its last stream. */
+  async #renew(before: SshConnection, reason: string): Promise<void> {
+    // Not the spare: what has changed since it came up may be the reason.
     const connection = await this.#connect();
     try {
-      await this.#requestForwards(connection, this.#heldPortPatienceMs());
-      this.#use(connection);
+      await this.#forwards.move(before, connection);
+      this.#signal.throwIfAborted();
+    } catch (error) {
+      await connection.close();
+      throw error;
+    }
+    const draining = before.bridges.size;
+    await this.#spare?.take()?.close();
+    this.#use(connection);
+    this.#renewed.resolve(undefined);
+    this.#renewed = Promise.withResolvers<undefined>();
+    this.#journal.note({ what: "replaced", reason });
+    this.#emit({ event: "renewed", reason, draining });
+    this.#draining.add(before);
+    void before.bridges.drained().then(() => before.close());
+    void before.closed.then(() => this.#draining.delete(before));
+  }
+
+  #use(connection: SshConnection): void {
+    this.#current = connection;
+    this.#watchForRenewal(connection);
+    this.#upSinceMs = this.#runtime.now();
+    this.#spare?.keep();
+  }
+
+  #watchForRenewal({ socket }: SshConnection): void {
+    const ends = "localAddress" in socket ? { local: socket.localAddress, remote: socket.remoteAddress } : {};
+    const { identityFiles = [] } = this.#options.ssh.credentials.options;
+    const runtime = this.#runtime;
+    this.#stopWatching();
+    this.#stopWatching = watchForRenewal(
+      { ends, files: identityFiles, everyMs: this.#keepaliveMs, runtime },
+      (reason) => {
+        this.reopen(reason).catch((error: unknown) => {
+          // What works goes on; the next sign of a change is the loss itself.
+          this.#journal.failed(error instanceof Error ? error.message : String(error));
+        });
+      },
+    );
+  }
+
+  /** Notes what is lost with a connection. */
+  #leave(lost: OpenClawError): void {
+    const connection = this.#current;
+    this.#current = undefined;
+    this.#stopWatching();
+    this.#forwards.lost();
+    this.#journal.note({ what: "lost", reason: lost.message });
+    if (connection?.serverSession !== undefined) this.#stale.push(connection.serverSession);
+  }
+
+  async #connectFirst(): Promise<SshConnection> {
+    const connection = await this.#connect();
+    try {
+      await this.#options.beforeListening?.(connection);
       return connection;
     } catch (error) {
       await connection.close();
@@ -203,55 +329,57 @@ class SshTunnel implements Tunnel {
   async #connect(): Promise<SshConnection> {
     this.#emit({ event: "connecting", destination: this.#destination });
     const connection = await connectSsh({ ...this.#options.ssh, runtime: this.#runtime }, this.#signal);
-    serveRemoteForwards(connection, this.#forwards, this.#runtime);
+    this.#forwards.serve(connection);
     return connection;
   }
 
-  async #requestForwards(connection: SshConnection, patienceMs = 0): Promise<void> {
-    const remote = this.#forwards.filter((forward) => forward.spec.direction === "remote");
-    await Promise.all(remote.map((forward) => this.#requestForward(connection, forward, patienceMs)));
+  /** Asks the server for a sign of life now and then, and notes how long it took. */
+  async #measure(): Promise<void> {
+    while (!this.#isOver) {
+      const roundTripMs = this.#current === undefined ? undefined : await askRoundTrip(this.#current.client);
+      if (roundTripMs !== undefined) this.#journal.answered(Math.round(roundTripMs * 1000) / 1000);
+      await this.#runtime.sleep(this.#keepaliveMs, this.#signal).catch(() => {});
+      if (this.#signal.aborted) return;
+    }
   }
 
-  /**
-   * The server grants a port it granted before unless a session of ours, dead but not yet noticed there, still holds it.
-   * So it is asked again on the same connection for a while, and never by dialling the port: that keeps it alive.
-   */
-  async #requestForward(connection: SshConnection, forward: Forward, patienceMs: number): Promise<void> {
-    const giveUpAtMs = this.#runtime.now() + patienceMs;
-    for (;;) {
-      try {
-        return await requestRemoteForward(connection, forward);
-      } catch (error) {
-        if (!isFailure(error, "ssh-forward") || this.#runtime.now() >= giveUpAtMs) throw error;
-      }
-      await this.#runtime.sleep(heldPortRetryMs * (0.5 + this.#chance()), this.#signal);
-    }
+  get #keepaliveMs(): number {
+    return this.#options.ssh.keepaliveMs ?? defaultKeepaliveMs;
   }
 
   #heldPortPatienceMs(): number {
-    return heldPortKeepalives * (this.#options.ssh.keepaliveMs ?? defaultKeepaliveMs);
+    return heldPortKeepalives * this.#keepaliveMs;
   }
 
-  #use(connection: SshConnection | undefined): void {
-    for (const listener of this.#listeners) listener.use(connection);
+  #state(): TunnelState {
+    if (this.#isOver) return "down";
+    return this.#current === undefined ? "reconnecting" : "up";
   }
 
-  async #release(connection: SshConnection | undefined): Promise<void> {
-    this.#use(undefined);
-    const parts = this.#listeners.map((listener) => listener[Symbol.asyncDispose]());
-    await Promise.all([connection?.close(), ...parts]);
+  #describe(connection: SshConnection): SshReport {
+    return describeSsh(connection, this.#spare?.isReady === true);
+  }
+
+  async #release(): Promise<void> {
+    this.#isOver = true;
+    this.#stopWatching();
+    const connections = [this.#current, this.#spare?.take(), ...this.#draining];
+    this.#current = undefined;
+    this.#forwards.lost();
+    const closing = connections.map((connection) => connection?.close());
+    await Promise.all([...closing, this.#forwards[Symbol.asyncDispose]()]);
   }
 
   #tellReady(): void {
-    for (const { direction, bind, port, target } of this.forwards()) {
-      this.#emit({ event: "forward", direction, bind, port, target });
-    }
+    for (const forward of this.#forwards.forwards) this.#emit({ event: "forward", ...forward.address() });
     this.#emit({ event: "ready", name: this.name, pid: process.pid, forwards: this.forwards() });
   }
 
-  /** A number in [0, 1). */
-  #chance(): number {
-    return Buffer.from(this.#runtime.random(4)).readUInt32BE(0) / 2 ** 32;
+  #tellChanged(forward: Forward): void {
+    const { state, problem } = forward.row();
+    if (problem !== undefined) this.#journal.failed(problem);
+    const why = problem === undefined ? {} : { problem };
+    this.#emit({ event: "forward-changed", ...forward.address(), state, ...why });
   }
 
   #emit(event: TunnelEvent): void {
@@ -261,5 +389,5 @@ class SshTunnel implements Tunnel {
 
 /** Broken networks and held ports pass; refused credentials, changed host keys and unusable files do not. */
 function mayHeal(error: unknown): error is OpenClawError {
-  return isFailure(error, "ssh", "ssh-forward");
+  return isFailure(error, "ssh", "ssh-forward") && !isForbidden(error);
 }

@@ -25,7 +25,7 @@ test.each(["bash", "zsh", "fish", "powershell"])(
   },
 );
 
-/** What bash would offer after these words, the last one unfinished. */
+/** What bash would offer after these words, the last one unfinished. Its set-up file stays out: bash reads it when its input is a socket. */
 async function offered(home: CliHome, ...words: readonly string[]): Promise<readonly string[]> {
   const script = home.path("completion.bash");
   writeFileSync(script, (await home.run("completion bash")).stdout);
@@ -34,7 +34,7 @@ async function offered(home: CliHome, ...words: readonly string[]): Promise<read
     COMP_WORDS=("$@") COMP_CWORD=$(( $# - 1 ))
     _openclaw 2>/dev/null
     printf '%s\\n' "\${COMPREPLY[@]}"`;
-  const { stdout } = await run("bash", ["-c", ask, "bash", "openclaw", ...words]);
+  const { stdout } = await run("bash", ["--norc", "-c", ask, "bash", "openclaw", ...words]);
   return stdout.split("\n").filter((line) => line !== "");
 }
 
@@ -64,7 +64,7 @@ test("bash reads the script without complaint", async () => {
   using home = new CliHome();
   const script = home.path("script");
   writeFileSync(script, (await home.run("completion bash")).stdout);
-  await expect(run("bash", ["-n", script])).resolves.toMatchObject({ stderr: "" });
+  await expect(run("bash", ["--norc", "-n", script])).resolves.toMatchObject({ stderr: "" });
 });
 
 test.runIf(isInstalled("zsh"))("zsh takes the script as the completion of openclaw", async () => {

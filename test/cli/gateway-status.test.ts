@@ -1,8 +1,10 @@
 import { createServer as createHttpServer, type Server } from "node:http";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createGateway } from "../../src/gateway/index.ts";
 import { systemRuntime } from "../../src/runtime.ts";
+import { RunRecord } from "../../src/state/run-record.ts";
 import { version } from "../../src/version.ts";
 import { startRawServer } from "../fixtures/raw-server.ts";
 import { CliHome } from "../support/run-cli.ts";
@@ -23,6 +25,7 @@ test("a gateway that is up: the promised keys, and a sentence for people", async
     json: {
       ok: true,
       url: `${home.url}/`,
+      chosenBy: "--port",
       reachable: true,
       upgrade: "accepted",
       auth: "token",
@@ -34,6 +37,56 @@ test("a gateway that is up: the promised keys, and a sentence for people", async
   });
   const { stdout } = await home.ask("gateway status");
   expect(stdout).toContain(`${home.url}/ is up\n  version    ${version} (protocol 4)\n`);
+});
+
+test.each(["gateway status", "devices list", "nodes list", "pair list", "call health"])(
+  "%s finds the gateway that runs here, whatever port it listens on, and says so when asked for more",
+  async (line) => {
+    const { code, stderr } = await home.run(`${line} --json --verbose`);
+    expect(code).toBe(0);
+    expect(stderr).toMatch(
+      new RegExp(`^gateway: ${home.url}/, from the gateway that runs here \\(pid ${process.pid}\\)$`, "mu"),
+    );
+    expect((await home.run(`${line} --json`)).stderr).toBe("");
+  },
+);
+
+test("what is given by name is meant, and no other gateway that happens to run here", async () => {
+  const port = await freePort();
+  const env = { OPENCLAW_GATEWAY_PORT: String(port) };
+  expect(await home.run("gateway status --json", { env })).toMatchObject({ code: 3 });
+  expect(
+    await home.run("gateway status --json", { env: { OPENCLAW_GATEWAY_URL: `ws://127.0.0.1:${port}` } }),
+  ).toMatchObject({ code: 3 });
+  expect(await home.run(`gateway status --json --port ${port}`)).toMatchObject({ code: 3 });
+});
+
+test("of several that run here one has to be named", async () => {
+  using machine = new CliHome();
+  const runDir = join(machine.toolkitDir, "run");
+  await using _one = await RunRecord.write(runDir, "gateway", { gateway: home.url, state: "ready" }, systemRuntime);
+  const other = JSON.parse(readFileSync(join(runDir, `gateway-${process.pid}.json`), "utf8")) as object;
+  writeFileSync(join(runDir, "gateway-other.json"), JSON.stringify({ ...other, gateway: "ws://127.0.0.1:1" }));
+  expect(await machine.run("devices list --json")).toMatchObject({
+    code: 2,
+    json: {
+      error: {
+        code: "usage",
+        message: expect.stringContaining(`${home.url} (pid ${process.pid})`),
+        details: { candidates: expect.arrayContaining([{ url: "ws://127.0.0.1:1", pid: process.pid }]) },
+      },
+    },
+  });
+});
+
+test("the record of a dead gateway names nobody", async () => {
+  using machine = new CliHome();
+  await using gateway = machine.spawn("gateway run --port 0 --json");
+  await gateway.event("ready");
+  gateway.child.kill("SIGKILL");
+  await gateway.ended;
+  const { stdout } = await machine.run("gateway status --json", { env: { OPENCLAW_GATEWAY_TOKEN: "x" } });
+  expect(stdout).toContain(":18789/");
 });
 
 test.each<

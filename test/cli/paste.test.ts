@@ -5,9 +5,10 @@ import { array, assert, property, string } from "fast-check";
 import { PassThrough } from "node:stream";
 import { expect, test } from "vitest";
 import { Context } from "../../src/cli/context.ts";
-import { type Given, pasteable, shellWord } from "../../src/cli/paste.ts";
+import { type Given, pasteable } from "../../src/cli/paste.ts";
 import { buildWholeProgram } from "../../src/cli/program.ts";
 import { takesTarget } from "../../src/cli/target-options.ts";
+import { shellWord } from "../../src/shell-word.ts";
 import { makeDevice } from "../support/raw-client.ts";
 import { CliHome } from "../support/run-cli.ts";
 import { startGatewayHome } from "./world.ts";
@@ -18,7 +19,7 @@ const approve = "openclaw devices approve cbc1ad44-eb3d";
 
 test.each<[what: string, command: string, given: Given, want: string]>([
   ["nothing was given", approve, target, approve],
-  ["a port", approve, { ...target, port: "18791" }, `${approve} --port 18791`],
+  ["a port", approve, { ...target, port: "18790" }, `${approve} --port 18790`],
   [
     "a host with TLS, a path and a pin",
     approve,

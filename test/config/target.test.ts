@@ -8,7 +8,7 @@ import { statePaths } from "../../src/config/paths.ts";
 import { resolveConfig } from "../../src/config/resolve.ts";
 import { type Input, readSecretFile } from "../../src/config/secret-file.ts";
 import { assertSafeTransport, resolveTarget } from "../../src/config/target.ts";
-import type { TargetChoices, TargetFlags } from "../../src/config/target-choices.ts";
+import type { RunningGateway, TargetChoices, TargetFlags } from "../../src/config/target-choices.ts";
 import { Secret } from "../../src/secret.ts";
 
 interface Situation {
@@ -36,6 +36,9 @@ const used = async (situation: Situation) =>
 
 const remote =
   "{ gateway: { mode: 'remote', remote: { url: 'wss://far.example:8443', token: 'far' }, auth: { token: 'near' } } }";
+
+/** A gateway that runs on this port, with the port for its pid. */
+const on = (port: number): RunningGateway => ({ pid: port, url: { tls: false, host: "127.0.0.1", port, path: "/" } });
 
 describe("which gateway", () => {
   test.each<[name: string, situation: Situation, url: string, gateway: string, chosenBy: string]>([
@@ -78,10 +81,75 @@ describe("which gateway", () => {
     ],
     [
       "the running one when the port is free-chosen",
-      { ours: "{ gateway: { port: 0 } }", more: { runningPorts: [9] } },
+      { ours: "{ gateway: { port: 0 } }", more: { running: [on(9)] } },
       "ws://127.0.0.1:9/",
       "local",
+      "the gateway that runs here (pid 9)",
+    ],
+    [
+      "the one that runs when nothing of ours is on the configured port",
+      { ours: "{ gateway: { port: 7 } }", more: { running: [on(9)], prefersRunning: true } },
+      "ws://127.0.0.1:9/",
+      "local",
+      "the gateway that runs here (pid 9)",
+    ],
+    [
+      "wherever that one listens",
+      {
+        more: { running: [{ pid: 9, url: { tls: true, host: "10.0.0.5", port: 9, path: "/" } }], prefersRunning: true },
+      },
+      "wss://10.0.0.5:9/",
+      "local",
+      "the gateway that runs here (pid 9)",
+    ],
+    [
+      "with the path that is asked for",
+      { flags: { contextPath: "claw" }, more: { running: [on(9)], prefersRunning: true } },
+      "ws://127.0.0.1:9/claw",
+      "local",
+      "--context-path",
+    ],
+    [
+      "the configured one when it runs too",
+      { more: { running: [on(9), on(18789)], prefersRunning: true } },
+      "ws://127.0.0.1:18789/",
+      "local",
       "gateway.port",
+    ],
+    [
+      "the configured one for who does not ask for the running one",
+      { more: { running: [on(9)] } },
+      "ws://127.0.0.1:18789/",
+      "local",
+      "gateway.port",
+    ],
+    [
+      "the environment's port before the running one's",
+      { env: { OPENCLAW_GATEWAY_PORT: "8" }, more: { running: [on(9)], prefersRunning: true } },
+      "ws://127.0.0.1:8/",
+      "local",
+      "gateway.port",
+    ],
+    [
+      "the environment's address before the running one's",
+      { env: { OPENCLAW_GATEWAY_URL: "ws://env:1" }, more: { running: [on(9)], prefersRunning: true } },
+      "ws://env:1/",
+      "other",
+      "OPENCLAW_GATEWAY_URL",
+    ],
+    [
+      "a flag's port before the running one's",
+      { flags: { port: 8 }, more: { running: [on(9), on(10)], prefersRunning: true } },
+      "ws://127.0.0.1:8/",
+      "other",
+      "--port",
+    ],
+    [
+      "the remote one in remote mode, whatever runs",
+      { ours: remote, more: { running: [on(9)], prefersRunning: true } },
+      "wss://far.example:8443/",
+      "remote",
+      "gateway.remote.url",
     ],
     ["the remote one in remote mode", { ours: remote }, "wss://far.example:8443/", "remote", "gateway.remote.url"],
     [
@@ -144,7 +212,7 @@ describe("which gateway", () => {
     ],
     [
       "one that is known to run here",
-      { flags: { port: 9 }, more: { runningPorts: [9] } },
+      { flags: { port: 9 }, more: { running: [on(9)] } },
       "ws://127.0.0.1:9/",
       "local",
       "--port",
@@ -170,6 +238,11 @@ describe("which gateway", () => {
   test.each<[name: string, situation: Situation, says: RegExp]>([
     ["a URL and parts of one", { flags: { url: "ws://a:1", port: 1 } }, /--url and --port/],
     ["remote mode without a URL", { ours: "{ gateway: { mode: 'remote' } }" }, /gateway.remote.url is not set/],
+    [
+      "several that run, and none on the configured port",
+      { more: { running: [on(9), on(10)], prefersRunning: true } },
+      /ws:\/\/127\.0\.0\.1:9 \(pid 9\), ws:\/\/127\.0\.0\.1:10 \(pid 10\)/,
+    ],
     ["port 0 and nothing running", { ours: "{ gateway: { port: 0 } }" }, /gateway.port 0 is not a port/],
     ["a bad port", { flags: { port: "x" } }, /--port "x"/],
     [

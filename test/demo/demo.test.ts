@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { type DemoStep, runDemo } from "../../src/demo/index.ts";
@@ -70,7 +71,7 @@ test.each<[when: string, (event: CliEvent) => boolean]>([
   ["after the gateways have started", (event) => event["step"] === "gateways"],
   ["while the nodes ask", (event) => event["step"] === "tunnel"],
   ["when everything is up", (event) => event["event"] === "up"],
-])("kill -9 %s: what it started ends by itself", async (_when, isTime) => {
+])("kill -9 %s: what it started ends by itself, and the next demo removes its files", async (_when, isTime) => {
   const { home, temporary, start } = machineForDemo();
   using _home = home;
   await using demo = start("demo --keep --json");
@@ -79,6 +80,13 @@ test.each<[when: string, (event: CliEvent) => boolean]>([
   demo.child.kill("SIGKILL");
   await demo.ended;
   await expect.poll(() => runningIn(temporary), { timeout: 30_000 }).toEqual([]);
+  const [left = ""] = readdirSync(temporary);
+  expect(readdirSync(join(temporary, left))).toContain("laptop");
+  await using next = start("demo --json");
+  await next.events.find((event: CliEvent) => event["step"] === "gateways");
+  expect(readdirSync(temporary)).toEqual([expect.not.stringMatching(left)]);
+  expect(await next.stop("SIGINT")).toMatchObject({ code: 130 });
+  expect(readdirSync(temporary)).toEqual([]);
 });
 
 test("--keep stays up with commands that work when they are pasted, until it is stopped", async () => {

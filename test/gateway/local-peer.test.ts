@@ -1,7 +1,8 @@
 /** Operators with the shared secret are enrolled silently only when their process is proven local (auth.md §§ 2, 8). */
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { createGateway } from "../../src/gateway/index.ts";
@@ -50,6 +51,25 @@ test("a peer that no table knows is not proven", async () => {
     isProven: false,
     reason: "peer-unknown",
   });
+});
+
+test("a port in use names the program that has it, and nothing of its arguments", async () => {
+  const program =
+    "require('net').createServer().listen(0, '127.0.0.1', function () { console.log(this.address().port) })";
+  const child = spawn(process.execPath, ["-e", program, "--", "--token=hunter2"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  try {
+    const [line]: Buffer[] = await once(child.stdout, "data");
+    const failure: unknown = await createGateway({ port: Number(line) }).catch((error: unknown) => error);
+    expect(failure).toMatchObject({
+      code: "port-in-use",
+      message: `port ${Number(line)} on 127.0.0.1 is taken by ${basename(process.execPath)} (pid ${child.pid})`,
+      details: { holder: { pid: child.pid, name: basename(process.execPath) } },
+    });
+  } finally {
+    child.kill();
+  }
 });
 
 test("a port in use names the process that has it", async () => {

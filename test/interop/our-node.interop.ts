@@ -1,6 +1,6 @@
 /** Our `node run` at the product's gateway. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { at, textAt } from "../support/raw-client.ts";
+import { at, listAt, textAt } from "../support/raw-client.ts";
 import { CliHome } from "../support/run-cli.ts";
 import { startHostChanger } from "./host-changer.ts";
 import { approveNode, asksTwice, askNode, startOurNode } from "./node-at-product.ts";
@@ -206,7 +206,25 @@ describe.each(interopVersions)("%s", (version) => {
       expect(node.events.items.at(-1)).toMatchObject({ ok: false, error: { code: "token-mismatch" } });
     });
 
-    // The last one, since everybody else is thrown out.
+    if (asksTwice(version)) {
+      test("goes on waiting for its second approval while the gateway restarts", async () => {
+        using home = new CliHome();
+        await using node = startOurNode(home, port);
+        const device = await node.event("pairing-required", 0, { layer: "device" });
+        await gateway.call("device.pair.approve", { requestId: device["requestId"] });
+        const { requestId } = await node.event("pairing-required", 0, { layer: "surface" });
+        const from = node.events.items.length;
+        await gateway.restart();
+        await node.event("disconnected", from, { code: 1012 });
+        const kept = listAt(await gateway.call("node.pair.list"), "pending");
+        expect(kept).toContainEqual(expect.objectContaining({ requestId }));
+        await gateway.call("node.pair.approve", { requestId });
+        const { deviceId } = await node.event("ready", from);
+        expect(await which(deviceId)).toMatchObject({ bins: { sh: expect.any(String) } });
+      });
+    }
+
+    // The last ones, since everybody else is thrown out.
     test("outlives a restart of the gateway", async () => {
       using home = new CliHome();
       await using node = startOurNode(home, port);

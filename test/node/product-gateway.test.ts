@@ -12,6 +12,10 @@ const waiting = refused(
 );
 const gone = refused("UNAVAILABLE", "node runner inventory publication is not current; retry after pairing completes");
 const changing = refused("UNAVAILABLE", "node pairing changed before request dispatch", { code: "PAIRING_CHANGED" });
+const stopping = refused("UNAVAILABLE", "node.runnerInventory.update unavailable during gateway restart", {
+  method: "node.runnerInventory.update",
+  reason: "gateway-restarting",
+});
 const unheardOf = refused("INVALID_REQUEST", "unauthorized role: node");
 const starting = refused("UNAVAILABLE", "gateway starting; retry shortly", { reason: "startup-sidecars" });
 const welcome: Answer = withProtocol(4);
@@ -44,6 +48,13 @@ test.each<[when: string, protocol: number, surface: readonly Answer[], told: rea
     [waiting, unheardOf, gone, ok],
     ["pairing-required r-1", "ready"],
   ],
+  [
+    "waits, while the gateway is about to stop",
+    4,
+    [waiting, stopping, stopping, stopping, ok],
+    ["pairing-required r-1", "ready"],
+  ],
+  ["is asked for at a gateway that is about to stop", 4, [stopping, stopping, ok], ["ready"]],
   ["waits, and is not spoken of for a moment", 4, [waiting, gone, waiting, ok], ["pairing-required r-1", "ready"]],
   ["is still being written down", 4, [changing, gone, ok], ["ready"]],
   ["means nothing to the gateway", 4, [unheardOf], ["ready"]],

@@ -25,6 +25,8 @@ export interface Sshd extends AsyncDisposable {
   readonly log: readonly string[];
   /** Resolves with the first line of the log, past or to come, that matches. */
   logged(pattern: RegExp): Promise<string>;
+  /** How many processes serve connections. */
+  sessions(): Promise<number>;
   /** Kills the processes that serve connections; the server goes on. */
   killSessions(): Promise<void>;
   /** Ends the server and its sessions; `restart` brings it back on the same port. */
@@ -37,6 +39,10 @@ export interface SshdOptions {
   readonly config?: readonly string[];
   /** Further types of host keys besides Ed25519. */
   readonly hostKeyTypes?: readonly ("rsa" | "ecdsa")[];
+  /** Where it listens; loopback unless told otherwise. */
+  readonly address?: string;
+  /** A program and its arguments that start it, such as one that enters a network namespace. */
+  readonly wrapper?: readonly string[];
 }
 
 const sshdPath = "/usr/sbin/sshd";
@@ -50,7 +56,12 @@ export async function runTool(program: string, ...args: string[]): Promise<strin
 }
 
 /** Starts sshd; resolves once it listens. Fails, and says what to install, where there is none. */
-export async function startSshd({ config = [], hostKeyTypes = [] }: SshdOptions = {}): Promise<Sshd> {
+export async function startSshd({
+  config = [],
+  hostKeyTypes = [],
+  address = "127.0.0.1",
+  wrapper = [],
+}: SshdOptions = {}): Promise<Sshd> {
   if (!existsSync(sshdPath)) {
     throw new Error(`${sshdPath} is missing: install it with apt-get install --no-install-recommends openssh-server`);
   }
@@ -73,7 +84,8 @@ export async function startSshd({ config = [], hostKeyTypes = [] }: SshdOptions 
     for (let attempt = 0; attempt < 5; attempt++) {
       port ||= await freePort();
       await writeFile(inside("sshd_config"), configLines(port).join("\n"));
-      const started = spawn(sshdPath, ["-D", "-e", "-f", inside("sshd_config")], {
+      const [program = sshdPath, ...words] = [...wrapper, sshdPath, "-D", "-e", "-f", inside("sshd_config")];
+      const started = spawn(program, words, {
         stdio: ["ignore", "ignore", "pipe"],
       });
       const listening = Promise.withResolvers<boolean>();
@@ -95,7 +107,7 @@ export async function startSshd({ config = [], hostKeyTypes = [] }: SshdOptions 
   const configLines = (onPort: number) => [
     ...config,
     `Port ${onPort}`,
-    "ListenAddress 127.0.0.1",
+    `ListenAddress ${address}`,
     ...types.map((type) => `HostKey ${inside(`host_${type}`)}`),
     `AuthorizedKeysFile ${inside("authorized_keys")}`,
     "PidFile none",
@@ -106,6 +118,8 @@ export async function startSshd({ config = [], hostKeyTypes = [] }: SshdOptions 
     "AllowTcpForwarding yes",
     "PermitRootLogin yes",
     "LogLevel VERBOSE",
+    // Commands run in bash, which takes one of level 2 or deeper for no login and leaves the person's own start files alone.
+    "SetEnv SHLVL=1",
     "",
   ];
   const killSessions = async () => {
@@ -144,6 +158,7 @@ export async function startSshd({ config = [], hostKeyTypes = [] }: SshdOptions 
       watchers.add(watch);
       return promise.finally(() => watchers.delete(watch));
     },
+    sessions: async () => (await descendants(child?.pid ?? 0)).length,
     killSessions,
     kill,
     restart: start,

@@ -4,8 +4,11 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { Secret } from "../../src/secret.ts";
 import { connectSsh } from "../../src/tunnel/connect.ts";
-import { Authentication, Credentials } from "../../src/tunnel/credentials.ts";
+import { Authentication } from "../../src/tunnel/authentication.ts";
+import { Credentials } from "../../src/tunnel/credentials.ts";
 import type { CredentialOptions } from "../../src/tunnel/credentials.ts";
+import { loadSsh2 } from "../../src/tunnel/ssh2.ts";
+import { readableKeyText } from "../../src/tunnel/ssh-key.ts";
 import { runTool, startSshAgent, startSshd } from "../support/sshd.ts";
 import type { Sshd } from "../support/sshd.ts";
 import { optionsFor, temporaryDirectory } from "./world.ts";
@@ -26,8 +29,12 @@ async function makeKey(name: string, ...options: string[]): Promise<string> {
 }
 
 async function authorize(path: string): Promise<void> {
+  await authorizeText(await readFile(`${path}.pub`, "utf8"));
+}
+
+async function authorizeText(publicKey: string): Promise<void> {
   const file = join(sshd.directory, "authorized_keys");
-  await writeFile(file, (await readFile(file, "utf8")) + (await readFile(`${path}.pub`, "utf8")));
+  await writeFile(file, (await readFile(file, "utf8")) + publicKey);
 }
 
 async function fingerprintOf(path: string): Promise<string> {
@@ -62,6 +69,76 @@ describe("a key file", () => {
     await expect(unlocked).resolves.toBe("in");
   });
 
+  test.each<[form: string, make: (path: string) => Promise<unknown>]>([
+    ["RSA in PKCS#1, AES-256", (path) => openssl("genrsa", "-traditional", "-aes256", "-out", path, "2048")],
+    ["RSA in PKCS#1, triple DES", (path) => openssl("genrsa", "-traditional", "-des3", "-out", path, "2048")],
+    ["RSA in PKCS#8, AES-256", (path) => openssl("genrsa", "-aes256", "-out", path, "2048")],
+    ["Ed25519 in PKCS#8, AES-256", (path) => openssl("genpkey", "-algorithm", "ed25519", "-aes256", "-out", path)],
+    [
+      "ECDSA in SEC1 behind its parameters, AES-128",
+      async (path) => {
+        await openssl("ecparam", "-name", "prime256v1", "-genkey", "-out", `${path}.plain`);
+        await openssl("ec", "-in", `${path}.plain`, "-aes128", "-param_enc", "named_curve", "-out", `${path}.locked`);
+        const [parameters = ""] =
+          /-----BEGIN EC PARAMETERS[^]*?END EC PARAMETERS-----\n/.exec(await readFile(`${path}.plain`, "utf8")) ?? [];
+        await writeFile(path, parameters + (await readFile(`${path}.locked`, "utf8")), { mode: 0o600 });
+      },
+    ],
+    [
+      "ECDSA in PKCS#8, scrypt",
+      async (path) => {
+        await openssl("ecparam", "-name", "secp384r1", "-genkey", "-noout", "-out", `${path}.plain`);
+        await openssl("pkcs8", "-topk8", "-scrypt", "-in", `${path}.plain`, "-out", path);
+      },
+    ],
+  ])("made by openssl, %s, opens the door", async (form, make) => {
+    const path = join(sshd.directory, form.replaceAll(/\W+/g, "-"));
+    await make(path);
+    await chmod(path, 0o600);
+    const publicKey = await runTool("ssh-keygen", "-y", "-P", "open sesame", "-f", path).catch(() => publicKeyOf(path));
+    await authorizeText(publicKey);
+    await expect(login({ identityFiles: [path], passphrase: new Secret("open sesame") })).resolves.toBe("in");
+  });
+
+  test("of the configuration may be missing, and then the next one is tried", async () => {
+    const configuredFiles = ["/nonexistent/id", sshd.identityFile];
+    await expect(loginWithoutNames(sshd.directory, { configuredFiles })).resolves.toBe("in");
+    await expect(
+      loginWithoutNames(sshd.directory, { configuredFiles: ["/nonexistent/id", stranger] }),
+    ).rejects.toMatchObject({
+      code: "ssh-auth",
+      details: { tried: [{ name: "/nonexistent/id", problem: "is not there" }, { name: stranger }] },
+    });
+  });
+
+  test("with a certificate beside it says that certificates are not supported, once the key is refused", async () => {
+    const path = await makeKey("certified", "-t", "ed25519");
+    const authority = await makeKey("authority", "-t", "ed25519");
+    await runTool("ssh-keygen", "-q", "-s", authority, "-I", "me", "-n", "me", `${path}.pub`);
+    await expect(login({ identityFiles: [path] })).rejects.toMatchObject({
+      code: "ssh-auth",
+      message: expect.stringContaining(`${path}-cert.pub is a certificate, and certificates are not supported`),
+    });
+  });
+
+  test("for a security key is told apart from a broken one", async () => {
+    const path = join(sshd.directory, "security-key");
+    await writeFile(path, securityKeyText(), { mode: 0o600 });
+    await expect(login({ identityFiles: [path] })).rejects.toMatchObject({
+      code: "ssh-auth",
+      message: expect.stringContaining(`${path} is a security key (FIDO), which is not supported`),
+    });
+  });
+
+  test("that was replaced is used from the next connection on", async () => {
+    const path = join(sshd.directory, "rotated");
+    await copyFile(stranger, path);
+    const options = optionsFor(sshd, { credentials: { identityFiles: [path] } });
+    await expect(connectSsh(options)).rejects.toMatchObject({ code: "ssh-auth" });
+    await copyFile(sshd.identityFile, path);
+    await (await connectSsh(options)).close();
+  });
+
   test("that is encrypted asks for its passphrase until one fits, and only once for all connections", async () => {
     const path = await makeKey("asked", "-t", "ed25519", "-N", "third time lucky");
     await authorize(path);
@@ -73,7 +150,6 @@ describe("a key file", () => {
   });
 
   test.each<[string, Partial<CredentialOptions>, string]>([
-    ["without a passphrase", {}, "is encrypted, and there is no passphrase (--passphrase-file)"],
     ["with a wrong passphrase", { passphrase: new Secret("hunter2") }, "does not open with this passphrase"],
     ["nobody wants to unlock", { askPassphrase: async () => undefined }, "is encrypted, and no passphrase was given"],
   ])("%s is passed over, and the failure says so", async (_name, options, problem) => {
@@ -82,6 +158,26 @@ describe("a key file", () => {
     await expect(attempt).rejects.toMatchObject({
       code: "ssh-auth",
       message: expect.stringContaining(`key ${path} ${problem}`),
+    });
+  });
+
+  test("that nobody can unlock is bad usage, before anything is dialled", async () => {
+    const path = await makeKey("locked", "-t", "ed25519", "-N", "secret word");
+    await expect(login({ identityFiles: [path] }, { port: 1 })).rejects.toMatchObject({
+      code: "usage",
+      message: expect.stringContaining(path),
+      hint: expect.stringContaining("--passphrase-file"),
+    });
+  });
+
+  test("in its usual place that nobody can unlock is passed over, and the failure says so", async () => {
+    await using home = await temporaryDirectory();
+    const path = join(home.path, ".ssh", "id_ed25519");
+    await mkdir(join(home.path, ".ssh"));
+    await copyFile(await makeKey("locked-at-home", "-t", "ed25519", "-N", "secret word"), path);
+    await expect(loginWithoutNames(home.path)).rejects.toMatchObject({
+      code: "ssh-auth",
+      message: expect.stringContaining(`key ${path} is encrypted, and there is no passphrase (--passphrase-file)`),
     });
   });
 
@@ -124,6 +220,33 @@ describe("a key file", () => {
   });
 });
 
+/** What it writes is locked with "open sesame", where it can be. */
+async function openssl(command: string, ...args: string[]): Promise<string> {
+  const flags: Record<string, string[]> = { ecparam: [], genpkey: ["-pass", "pass:open sesame"] };
+  return runTool("openssl", command, ...(flags[command] ?? ["-passout", "pass:open sesame"]), ...args);
+}
+
+/** For forms that ssh-keygen does not read. */
+async function publicKeyOf(path: string): Promise<string> {
+  const { utils } = await loadSsh2();
+  const key = utils.parseKey(readableKeyText(await readFile(path, "utf8"), new Secret("open sesame")));
+  if (key instanceof Error) throw key;
+  return `${key.type} ${key.getPublicSSH().toString("base64")}\n`;
+}
+
+/** The file of a key that lives in a device (PROTOCOL.u2f), as far as its public half goes. */
+function securityKeyText(): string {
+  const field = (value: string | Buffer) => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(Buffer.from(value).length);
+    return Buffer.concat([length, Buffer.from(value)]);
+  };
+  const blob = Buffer.concat([field("sk-ssh-ed25519@openssh.com"), field(Buffer.alloc(32)), field("ssh:")]);
+  const one = Buffer.from([0, 0, 0, 1]);
+  const parts = [Buffer.from("openssh-key-v1\0"), field("none"), field("none"), field(""), one, field(blob), field("")];
+  return `-----BEGIN OPENSSH PRIVATE KEY-----\n${Buffer.concat(parts).toString("base64")}\n-----END OPENSSH PRIVATE KEY-----\n`;
+}
+
 /** Only what is in the home directory. */
 async function loginWithoutNames(home: string, more: Partial<CredentialOptions> = {}): Promise<"in"> {
   await using _connection = await connectSsh({ ...optionsFor(sshd), credentials: new Credentials({ home, ...more }) });
@@ -158,6 +281,42 @@ describe("an agent", () => {
     await authorize(path);
     await agent.add(path);
     await runTool("ssh-keygen", "-q", "-p", "-P", "", "-N", "a passphrase nobody is asked for", "-f", path);
+    await expect(login({ identityFiles: [path], agentSocket: agent.socketPath })).resolves.toBe("in");
+  });
+
+  test("signs for a key of which only the public half is named", async () => {
+    await using directory = await temporaryDirectory();
+    await using agent = await startSshAgent(directory.path);
+    await agent.add(stranger);
+    await agent.add(sshd.identityFile);
+    const agentSocket = agent.socketPath;
+    const half = { identityFiles: [`${sshd.identityFile}.pub`], identitiesOnly: true };
+    await expect(login({ ...half, agentSocket })).resolves.toBe("in");
+    await expect(login(half)).rejects.toMatchObject({
+      code: "ssh-auth",
+      message: expect.stringContaining("is a public key, and the agent does not hold its private one"),
+    });
+  });
+
+  test("spares the passphrase of a PEM key whose public half lies beside it", async () => {
+    await using directory = await temporaryDirectory();
+    await using agent = await startSshAgent(directory.path);
+    const path = await makeKey("held-pem", "-t", "rsa", "-b", "2048", "-m", "PEM");
+    await authorize(path);
+    await agent.add(path);
+    await runTool(
+      "ssh-keygen",
+      "-q",
+      "-p",
+      "-m",
+      "PEM",
+      "-P",
+      "",
+      "-N",
+      "a passphrase nobody is asked for",
+      "-f",
+      path,
+    );
     await expect(login({ identityFiles: [path], agentSocket: agent.socketPath })).resolves.toBe("in");
   });
 
@@ -217,7 +376,7 @@ test("the order of two proofs is the server's to choose", async () => {
     identityFiles: [sshd.identityFile],
     password: new Secret("words"),
   });
-  const authentication = new Authentication("me", credentials, { offTheClock });
+  const authentication = new Authentication("me", credentials, { offTheClock }, "server:22");
   const answers: [methods: string[] | null, partly: boolean | null][] = [
     [null, null],
     [["password"], false],

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startRelay } from "./relay.ts";
-import { startSshd } from "../support/sshd.ts";
+import { freePort, startSshd } from "../support/sshd.ts";
 import type { Sshd } from "../support/sshd.ts";
 import { dial, exchange, readAll, sha256, startEcho, startTarget, until } from "./tcp.ts";
 import { local, optionsFor, remote, temporaryDirectory, watchTunnel } from "./world.ts";
@@ -39,6 +39,8 @@ describe.each([
       port: forward.port,
       target: `127.0.0.1:${echo.port}`,
       activeConnections: 0,
+      state: "listening",
+      refusedConnections: 0,
       totalConnections: 4,
       bytesIn: bytes,
       bytesOut: bytes,
@@ -70,18 +72,53 @@ describe.each([
     expect((await heard.promise).toString()).toBe("one more thing");
   });
 
-  test("closes a connection to a dead target at once, and serves the next one when it lives", async () => {
-    const { port } = await (async () => {
-      await using gone = await startEcho();
-      return gone;
-    })();
+  test("refuses at once while its target is down, and is back on the same port when it lives", async () => {
+    const port = await freePort();
     await using forward = await openForward(parse(`0:127.0.0.1:${port}`));
-    // An end or a reset, as the system pleases; an answer or silence would be wrong.
-    const answer = await exchange(forward.port, "anybody there").catch(() => Buffer.alloc(0));
-    expect(answer.toString()).toBe("");
-    expect(forward.row()?.totalConnections).toBe(0);
+    // Who dials before the target is known to be down sees an end or a reset, as the system pleases; never an answer, never silence.
+    await exchange(forward.port, "anybody there").then(
+      (answer) => expect(answer.toString()).toBe(""),
+      () => {},
+    );
+    await until(() => forward.row()?.state === "target-down");
+    await expect(exchange(forward.port, "anybody there")).rejects.toMatchObject({ code: "ECONNREFUSED" });
+    expect(forward.row()).toMatchObject({ totalConnections: 0, problem: `127.0.0.1:${port} does not answer` });
     await using _echo = await startEcho({ port, host: "127.0.0.1" });
+    await until(() => forward.row()?.state === "listening");
     expect((await exchange(forward.port, "now")).toString()).toBe("now");
+  });
+
+  test("notices that its target goes while connections are open", async () => {
+    const port = await freePort();
+    await using forward = await openForward(parse(`0:127.0.0.1:${port}`));
+    {
+      await using _echo = await startEcho({ port, host: "127.0.0.1" });
+      await until(() => forward.row()?.state === "listening");
+      const open = await dial(forward.port);
+      open.on("error", () => {}).resume();
+      await until(() => forward.row()?.activeConnections === 1);
+    }
+    await exchange(forward.port, "anybody there").catch(() => {});
+    await until(() => forward.row()?.state === "target-down");
+  });
+
+  test("is checked from its listening end to its target, which is sent nothing", async () => {
+    const heard: Buffer[] = [];
+    await using target = await startTarget((socket) => socket.on("data", (chunk: Buffer) => heard.push(chunk)));
+    await using forward = await openForward(parse(`0:127.0.0.1:${target.port}`));
+    const [row] = await forward.tunnel.check();
+    expect(row).toEqual({
+      direction,
+      bind: "127.0.0.1",
+      port: forward.port,
+      target: `127.0.0.1:${target.port}`,
+      ok: true,
+      latencyMs: expect.any(Number),
+    });
+    await until(() => target.accepted() === 1);
+    expect(heard).toEqual([]);
+    await target[Symbol.asyncDispose]();
+    expect(await forward.tunnel.check()).toMatchObject([{ ok: false, problem: expect.any(String) }]);
   });
 
   test("reaches a unix socket", async () => {

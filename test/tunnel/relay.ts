@@ -8,8 +8,12 @@ export interface Relay extends AsyncDisposable {
   accepted(): number;
   /** Resets every connection on both sides. */
   cut(): void;
+  /** Resets the connection that is open for the longest time. */
+  cutOldest(): void;
   /** Passes on neither bytes nor ends, on present and future connections, until `resume`. */
   freeze(): void;
+  /** Passes on neither bytes nor ends, not even resets, on present connections, for ever. Future ones work. */
+  forget(): void;
   resume(): void;
 }
 
@@ -18,6 +22,7 @@ type Pair = readonly [Socket, Socket];
 /** Relays a free loopback port to another one. */
 export async function startRelay(targetPort: number): Promise<Relay> {
   const pairs = new Set<Pair>();
+  const forgotten: Pair[] = [];
   let frozen = false;
   let accepted = 0;
 
@@ -46,11 +51,21 @@ export async function startRelay(targetPort: number): Promise<Relay> {
     port: typeof address === "object" && address !== null ? address.port : 0,
     accepted: () => accepted,
     cut() {
-      for (const socket of [...pairs].flat()) socket.resetAndDestroy();
+      for (const socket of [...pairs, ...forgotten].flat()) socket.resetAndDestroy();
+    },
+    cutOldest() {
+      for (const socket of [...pairs][0] ?? []) socket.resetAndDestroy();
     },
     freeze() {
       frozen = true;
       for (const socket of [...pairs].flat()) socket.pause();
+    },
+    forget() {
+      for (const pair of pairs) {
+        for (const socket of pair) socket.pause().removeAllListeners("close");
+        pairs.delete(pair);
+        forgotten.push(pair);
+      }
     },
     resume() {
       frozen = false;
@@ -60,7 +75,7 @@ export async function startRelay(targetPort: number): Promise<Relay> {
       }
     },
     async [Symbol.asyncDispose]() {
-      for (const socket of [...pairs].flat()) socket.destroy();
+      for (const socket of [...pairs, ...forgotten].flat()) socket.destroy();
       await new Promise<void>((resolve) => server.close(() => resolve()));
     },
   };

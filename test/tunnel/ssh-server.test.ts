@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Secret } from "../../src/secret.ts";
 import { connectSsh } from "../../src/tunnel/connect.ts";
-import type { SshOptions } from "../../src/tunnel/connect.ts";
+import type { SshConnection, SshOptions } from "../../src/tunnel/connect.ts";
 import { Credentials } from "../../src/tunnel/credentials.ts";
 import type { CredentialOptions } from "../../src/tunnel/credentials.ts";
 import { knownHostsFiles } from "../../src/tunnel/host-keys.ts";
@@ -156,6 +156,41 @@ test("a port it listened on is free once its client is gone, and once it is aske
   await new Promise((resolve) => connection.client.forwardIn("127.0.0.1", port, resolve));
   await new Promise((resolve) => connection.client.unforwardIn("127.0.0.1", port, resolve));
   await until(async () => !(await listening(port)));
+});
+
+describe("a forward that a session still holds", () => {
+  const askFor = async ({ client }: SshConnection, port: number) =>
+    new Promise<number | undefined>((resolve) => {
+      client.forwardIn("127.0.0.1", port, (error, granted) =>
+        resolve(error === undefined ? granted || port : undefined),
+      );
+    });
+
+  test("goes to a new session with the same key, and the old one is dropped", async () => {
+    await using world = await startWorld();
+    await using old = await connectSsh(world.ssh);
+    const port = (await askFor(old, 0)) ?? 0;
+    await using bystander = await connectSsh(world.ssh);
+    await using fresh = await connectSsh(world.ssh);
+    fresh.client.on("tcp connection", (_details, accept) => accept().end("the new one"));
+    expect(await askFor(fresh, port)).toBe(port);
+    expect(await old.closed).toMatchObject({ code: "ssh" });
+    expect((await exchange(port, "")).toString()).toBe("the new one");
+    expect(bystander.isOpen).toBe(true);
+  });
+
+  test("stays with it when it asks again itself, or somebody else asks", async () => {
+    const password = new Secret("correct horse");
+    await using world = await startWorld({ password });
+    await using holder = await connectSsh(world.ssh);
+    const port = (await askFor(holder, 0)) ?? 0;
+    await using other = await connectSsh(optionsFor(world.server, world.home, { password }));
+    expect(await askFor(other, port)).toBeUndefined();
+    expect(await askFor(holder, port)).toBeUndefined();
+    await new Promise((resolve) => other.client.unforwardIn("127.0.0.1", port, resolve));
+    holder.client.on("tcp connection", (_details, accept) => accept().end("still here"));
+    expect((await exchange(port, "")).toString()).toBe("still here");
+  });
 });
 
 test("closing it ends its connections", async () => {

@@ -5,9 +5,9 @@ import type { Command } from "commander";
 import type { Launcher } from "../../demo/cli-process.ts";
 import type { DemoCommand, DemoResult, DemoStep } from "../../demo/index.ts";
 import { OpenClawError } from "../../errors.ts";
+import { shellWord } from "../../shell-word.ts";
 import type { Context } from "../context.ts";
 import { defineCommand } from "../globals.ts";
-import { shellWord } from "../paste.ts";
 
 export function demoCommand(context: Context): Command {
   return defineCommand("demo", "pair two throw-away gateways through SSH and show each step", [

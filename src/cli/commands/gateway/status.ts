@@ -10,7 +10,7 @@ export function statusCommand(context: Context): Command {
   return withTarget(
     defineCommand("status", "whether a gateway is there, lets us in, and which version it is", [
       "openclaw gateway status",
-      "openclaw gateway status --url ws://127.0.0.1:18791 --token-file token",
+      "openclaw gateway status --url ws://127.0.0.1:18790 --token-file token",
     ]),
   ).action(async (flags: TargetFlags) => {
     const target = await context.target(flags);
@@ -23,6 +23,7 @@ export function statusCommand(context: Context): Command {
       const uptimeMs = hello.snapshot["uptimeMs"];
       const value = {
         url: target.address.url,
+        chosenBy: target.chosenBy,
         reachable: true,
         upgrade: "accepted",
         auth: hello.auth?.method ?? "accepted",

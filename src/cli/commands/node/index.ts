@@ -11,7 +11,7 @@ export function nodeCommand(context: Context, verb?: string): Command {
     verb,
     "node",
     "let this machine serve a gateway as a node",
-    ["openclaw node run --host 127.0.0.1 --port 18791 --token-file token"],
+    ["openclaw node run --host 127.0.0.1 --port 18790 --token-file token"],
     { run: runCommand, status: statusCommand },
   );
 }

@@ -6,14 +6,23 @@ import type { Context } from "../../context.ts";
 import { collect, defineCommand } from "../../globals.ts";
 import { list } from "../../human.ts";
 import type { NodeRunFlags } from "../../node-setup.ts";
+import { addSshOptions, type SshFlags } from "../../ssh-options.ts";
 import { withTarget } from "../../target-options.ts";
 
+interface Flags extends NodeRunFlags, SshFlags {
+  readonly tunnel?: string;
+}
+
 export function runCommand(context: Context): Command {
-  return withTarget(
+  const command = withTarget(
     defineCommand("run", "connect to a gateway as a node and serve what it asks, for as long as it may", [
-      "openclaw node run --host 127.0.0.1 --port 18791 --display-name kitchen --token-file token",
-      "OPENCLAW_GATEWAY_TOKEN=… openclaw node run --port 18791 --allow git",
+      "openclaw node run --host 127.0.0.1 --port 18790 --display-name kitchen --token-file token",
+      "OPENCLAW_GATEWAY_TOKEN=… openclaw node run --tunnel me@cloud.example --allow git",
     ])
+      .option(
+        "--tunnel <destination>",
+        "reach the gateway through [user@]host[:port]; --host and --port are meant there",
+      )
       .option("--display-name <name>", "what the gateway's owner sees (default: the host's name)")
       .option("--node-id <id>", "the id of this node's instance (default: made once and kept)")
       .option("--wait", "wait for approvals (the default)", true)
@@ -24,11 +33,16 @@ export function runCommand(context: Context): Command {
         "--exec-policy <policy>",
         "deny, allowlist or full (default: what exec-approvals.json says, else allowlist)",
       ),
-  ).action(async (flags: NodeRunFlags) => {
+  );
+  return addSshOptions(command).action(async (flags: Flags) => {
     const { RunRecord } = await import("../../../state/run-record.ts");
     const { prepareNode } = await import("../../node-setup.ts");
     const { runNode } = await import("../../../node/index.ts");
-    const options = await prepareNode(context, flags);
+    const { tunnel: destination } = flags;
+    await using steps = new AsyncDisposableStack();
+    const line = destination === undefined ? undefined : await openLine(context, destination, flags);
+    if (line !== undefined) steps.use(line.hosted);
+    const options = await prepareNode(context, line?.flags ?? flags);
     await using record = await RunRecord.write(
       context.paths().runDir,
       "node",
@@ -37,12 +51,16 @@ export function runCommand(context: Context): Command {
     );
     // Two hosts with one identity at one gateway would only take turns in throwing each other out.
     await using _lock = await lockNode(context, options.gateway.url);
-    await context.untilStopped(() =>
-      runNode({
+    const stop = new AbortController();
+    // A tunnel that cannot heal ends the node with its own failure.
+    line?.hosted.closed.catch((error: unknown) => stop.abort(error));
+    await context.untilStopped(async () => {
+      await runNode({
         ...options,
+        gateway: { ...options.gateway, dialAt: line?.dialAt },
         wait: flags.wait,
         approvalTimeoutMs: parseDuration(flags.approvalTimeout, "--approval-timeout"),
-        signal: context.options.signal,
+        signal: AbortSignal.any([context.options.signal, stop.signal]),
         onEvent: (event) => {
           record.note(stateAfter(event));
           if (event.event === "pairing-required") {
@@ -50,9 +68,15 @@ export function runCommand(context: Context): Command {
             context.output.event(event, () => describeRequest(event, context.pasteable(event.approve)));
           } else context.output.event(event, describeEvent);
         },
-      }),
-    );
+      });
+      stop.signal.throwIfAborted();
+    });
   });
+}
+
+async function openLine(context: Context, destination: string, flags: Flags) {
+  const { namedFromHere, openNodeTunnel } = await import("../../node-tunnel.ts");
+  return { ...(await openNodeTunnel(context, destination, flags)), flags: namedFromHere(flags, destination) };
 }
 
 async function lockNode(context: Context, url: string): Promise<AsyncDisposable> {

@@ -20,7 +20,7 @@ const pollMs = 1000;
 export function requestCommand(context: Context): Command {
   return withTarget(
     defineCommand("request", "ask a gateway to know this machine", [
-      "openclaw pair request --role operator --scope operator.read --url ws://127.0.0.1:18791 --token-file token",
+      "openclaw pair request --role operator --scope operator.read --url ws://127.0.0.1:18790 --token-file token",
     ])
       .option("--role <role>", "operator or node", "operator")
       .option("--scope <scope>", "a scope to ask for, as operator; repeatable (default: operator.pairing)", collect)

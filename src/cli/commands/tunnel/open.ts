@@ -1,139 +1,96 @@
 /** `openclaw tunnel open` */
-import { homedir, userInfo } from "node:os";
 import type { Command } from "commander";
-import { parseDuration } from "../../../config/duration.ts";
-import { OpenClawError } from "../../../errors.ts";
-import type { Secret } from "../../../secret.ts";
-import type { TunnelEvent } from "../../../tunnel/tunnel.ts";
+import type { ForwardSpec } from "../../../tunnel/destination.ts";
 import type { Context } from "../../context.ts";
-import { collect, defineCommand } from "../../globals.ts";
-import { askSecret, askYesNo } from "../../prompt.ts";
+import { addForwardOptions, type ForwardFlags, readForwards } from "../../forward-options.ts";
+import { defineCommand } from "../../globals.ts";
+import { addSshOptions, readSshOptions, type SshFlags } from "../../ssh-options.ts";
 
-interface Flags {
-  readonly remoteForward?: readonly string[];
-  readonly localForward?: readonly string[];
+interface Flags extends SshFlags, ForwardFlags {
   readonly name?: string;
-  readonly identityFile?: readonly string[];
-  readonly knownHosts?: string;
-  readonly hostKeyPolicy: string;
-  readonly hostKeyFingerprint?: string;
-  readonly passwordFile?: string;
-  readonly passphraseFile?: string;
-  readonly keepalive: string;
+  readonly detach?: boolean;
+  readonly hotSpare?: boolean;
+  readonly maxConnections?: string;
+  readonly maxRate?: string;
   readonly reconnect: boolean;
 }
 
 export function openCommand(context: Context): Command {
-  return defineCommand("open", "forward ports through an SSH connection that heals itself", [
-    "openclaw tunnel open me@cloud.example -R 18791:127.0.0.1:18789",
-    "openclaw tunnel open me@cloud.example:2222 -L 18790:127.0.0.1:18789 -i ~/.ssh/id_ed25519",
-  ])
-    .argument("<destination>", "[user@]host[:port]")
-    .option(
-      "-R, --remote-forward <forward>",
-      "[bind:]port:host:hostport, listening on the server; port 0 lets it choose; repeatable",
-      collect,
-    )
-    .option("-L, --local-forward <forward>", "[bind:]port:host:hostport, listening here; repeatable", collect)
-    .option("--name <name>", "what to call the tunnel")
-    .option("-i, --identity-file <file>", "a private key; repeatable (default: the agent, then ~/.ssh/id_*)", collect)
-    .option("--known-hosts <file>", "the known_hosts file (default: ~/.ssh/known_hosts)")
-    .option("--host-key-policy <policy>", "strict asks about an unknown host key, accept-new remembers it", "strict")
-    .option("--host-key-fingerprint <sha256>", "SHA256:… of the only host key to accept")
-    .option("--password-file <path>", "a file with the SSH password, or - for stdin")
-    .option("--passphrase-file <path>", "a file with the passphrase of the key, or - for stdin")
-    .option("--keepalive <duration>", "how often the server must give a sign of life", "5s")
+  const command = defineCommand("open", "forward ports through an SSH connection that heals itself", [
+    "openclaw tunnel open me@cloud.example -R 18790:127.0.0.1:18789",
+    "openclaw tunnel open me@cloud.example:2222 -L 18790:127.0.0.1:18789 -i ~/.ssh/id_ed25519 --detach",
+  ]).argument("<destination>", "[user@]host[:port]");
+  addForwardOptions(command)
+    .option("--name <name>", "what to call the tunnel (default: its destination)")
+    .option("--detach", "return once the tunnel is up, and leave it in the background");
+  return addSshOptions(command)
+    .option("--hot-spare", "keep a second connection ready that takes over at once")
+    .option("--max-connections <count>", "how many connections may be open at a time (default: 1024)")
+    .option("--max-rate <rate>", "new connections a second, or <rate>:<burst> (default: as many as come)")
     .option("--no-reconnect", "end when the connection is lost")
     .action(async (destination: string, flags: Flags) => {
-      const { parseDestination, parseForward } = await import("../../../tunnel/destination.ts");
-      const { openTunnel } = await import("../../../tunnel/tunnel.ts");
-      const { user, ...address } = parseDestination(destination);
-      const forwards = [
-        ...(flags.remoteForward ?? []).map((text) => parseForward("remote", text)),
-        ...(flags.localForward ?? []).map((text) => parseForward("local", text)),
-      ];
-      if (forwards.length === 0)
-        throw new OpenClawError("usage", "a tunnel needs a forward", { hint: "name one with -R or -L" });
-      const ssh = await sshOptions(context, flags);
-      const keepaliveMs = parseDuration(flags.keepalive, "--keepalive");
-      const open = () =>
-        openTunnel({
-          ssh: { ...address, user: user ?? userInfo().username, ...ssh, keepaliveMs },
-          forwards,
-          ...(flags.name === undefined ? {} : { name: flags.name }),
-          reconnect: flags.reconnect,
-          signal: context.options.signal,
-          runtime: context.runtime,
-          onEvent: (event) => context.output.event(event, describeEvent),
-        });
-      await context.untilStopped(async () => {
-        await using tunnel = await open();
-        await tunnel.closed;
-      });
+      const forwards = await readForwards(flags);
+      if (flags.detach === true && context.options.starter === undefined) {
+        return openInBackground(context, destination, flags);
+      }
+      await context.untilStopped(() => openHere(context, destination, forwards, flags));
     });
 }
 
-async function sshOptions(context: Context, flags: Flags) {
-  const { Credentials } = await import("../../../tunnel/credentials.ts");
-  const { knownHostsFiles } = await import("../../../tunnel/host-keys.ts");
-  const home = context.options.env["HOME"] || homedir();
-  const agentSocket = context.options.env["SSH_AUTH_SOCK"];
-  const passphrase = await context.secretFile(flags.passphraseFile);
-  const password = await context.secretFile(flags.passwordFile);
+/** Opens the tunnel in this process and stays with it; who started us in the background is told when it is up. */
+async function openHere(
+  context: Context,
+  wanted: string,
+  forwards: readonly ForwardSpec[],
+  flags: Flags,
+): Promise<void> {
+  const { describeTunnelEvent } = await import("../../tunnel-events.ts");
+  const { hostTunnel } = await import("../../tunnel-host.ts");
+  const { reviewPorts } = await import("../../tunnel-safety.ts");
+  const { refuseTakenThere } = await import("../../../tunnel/port-safety.ts");
+  const limits = await readLimits(flags);
+  const clashes = await reviewPorts(context, forwards);
+  const { destination, ssh } = await readSshOptions(context, wanted, flags);
+  const { starter } = context.options;
+  await using hosted = await hostTunnel(context, {
+    destination,
+    ssh,
+    forwards,
+    limits,
+    name: starter?.name ?? flags.name,
+    hotSpare: flags.hotSpare === true,
+    reconnect: flags.reconnect,
+    ...(clashes.length > 0 && { beforeListening: (connection) => refuseTakenThere(clashes, connection) }),
+    onEvent: (event) => context.output.event(event, describeTunnelEvent),
+  });
+  const { tunnel, closed } = hosted;
+  await starter?.ready({ name: tunnel.name, pid: process.pid, forwards: tunnel.forwards() });
+  await closed;
+}
+
+async function readLimits({ maxConnections, maxRate }: Flags) {
+  const { parseMaxConnections, parseMaxRate } = await import("../../../tunnel/limits.ts");
   return {
-    hostKeys: {
-      files: knownHostsFiles(home, flags.knownHosts),
-      policy: readPolicy(flags.hostKeyPolicy),
-      ...(flags.hostKeyFingerprint === undefined ? {} : { fingerprint: flags.hostKeyFingerprint }),
-      askHostKey: context.canAsk ? (question: HostKeyQuestion) => askHostKey(context, question) : undefined,
-    },
-    credentials: new Credentials({
-      home,
-      ...(agentSocket ? { agentSocket } : {}),
-      ...(flags.identityFile === undefined ? {} : { identityFiles: flags.identityFile }),
-      ...(password === undefined ? {} : { password }),
-      ...(passphrase === undefined ? {} : { passphrase }),
-      ...(context.canAsk ? { askPassphrase: (path: string) => askPassphrase(context, path) } : {}),
-    }),
+    ...(maxConnections === undefined ? {} : { maxConnections: parseMaxConnections(maxConnections) }),
+    ...(maxRate === undefined ? {} : { maxRate: parseMaxRate(maxRate) }),
   };
 }
 
-interface HostKeyQuestion {
-  readonly host: string;
-  readonly port: number;
-  readonly keyType: string;
-  readonly fingerprint: string;
-}
-
-function askHostKey(context: Context, { host, port, keyType, fingerprint }: HostKeyQuestion): Promise<boolean> {
-  return askYesNo(context, `${host}:${port} is not known. Its ${keyType} key is ${fingerprint}. Trust it from now on?`);
-}
-
-async function askPassphrase(context: Context, path: string): Promise<Secret | undefined> {
-  const answer = await askSecret(context, `Passphrase of ${path}`);
-  if (answer === undefined) return undefined;
-  const { Secret } = await import("../../../secret.ts");
-  return new Secret(answer);
-}
-
-function readPolicy(policy: string): "strict" | "accept-new" {
-  if (policy === "strict" || policy === "accept-new") return policy;
-  throw new OpenClawError("usage", `there is no host key policy "${policy}"`, { hint: "strict or accept-new" });
-}
-
-function describeEvent(event: TunnelEvent): string | undefined {
-  switch (event.event) {
-    case "connecting":
-      return `connecting to ${event.destination}`;
-    case "forward":
-      return `${event.direction} ${event.bind}:${event.port} -> ${event.target}`;
-    case "ready":
-      return `tunnel ${event.name} is up (pid ${event.pid})`;
-    case "disconnected":
-      return `disconnected: ${event.reason}${event.retryInMs === undefined ? "" : `; next try in ${event.retryInMs} ms`}`;
-    case "reconnected":
-      return `back after ${event.downMs} ms`;
-    case "stopped":
-      return "stopped";
-  }
+async function openInBackground(context: Context, destination: string, flags: Flags): Promise<void> {
+  const { describeForward } = await import("../../tunnel-events.ts");
+  const { detach } = await import("../../detach.ts");
+  const { formatDestination, parseDestination } = await import("../../../tunnel/destination.ts");
+  const { tunnelLogPath } = await import("../../../state/tunnel-log.ts");
+  const { nameForTunnel } = await import("../../../state/tunnel-record.ts");
+  const { runDir, logDir } = context.paths();
+  const readable = formatDestination(parseDestination(destination));
+  const name = await nameForTunnel(runDir, flags.name, readable, context.runtime);
+  const started = await detach(context, name, tunnelLogPath(logDir, name));
+  context.output.result(started, ({ pid, forwards }) =>
+    [
+      `tunnel ${name} is up in the background (pid ${pid})`,
+      ...forwards.map((forward) => `  ${describeForward(forward)}`),
+      `  close it with: ${context.pasteable(`openclaw tunnel close ${name}`)}`,
+    ].join("\n"),
+  );
 }

@@ -1,0 +1,31 @@
+/** The options that name a tunnel's forwards, written once, and what they come to. */
+import type { Command } from "commander";
+import { OpenClawError } from "../errors.ts";
+import type { ForwardSpec } from "../tunnel/destination.ts";
+import { collect } from "./globals.ts";
+
+export interface ForwardFlags {
+  readonly remoteForward?: readonly string[];
+  readonly localForward?: readonly string[];
+}
+
+export function addForwardOptions(command: Command): Command {
+  return command
+    .option(
+      "-R, --remote-forward <forward>",
+      "[bind:]port:host:hostport, listening on the server; port 0 lets it choose; repeatable",
+      collect,
+    )
+    .option("-L, --local-forward <forward>", "[bind:]port:host:hostport, listening here; repeatable", collect);
+}
+
+/** The forwards, remote ones first. Throws `usage` for one that cannot be read, and when there is none. */
+export async function readForwards({ remoteForward = [], localForward = [] }: ForwardFlags): Promise<ForwardSpec[]> {
+  const { parseForward } = await import("../tunnel/destination.ts");
+  const forwards = [
+    ...remoteForward.map((text) => parseForward("remote", text)),
+    ...localForward.map((text) => parseForward("local", text)),
+  ];
+  if (forwards.length > 0) return forwards;
+  throw new OpenClawError("usage", "a tunnel needs a forward", { hint: "name one with -R or -L" });
+}

@@ -1,0 +1,98 @@
+/** Notices that the target of a forward is gone, and that it is back. */
+import type { Runtime } from "../runtime.ts";
+
+export interface Reach {
+  /** Whether the target is there, asked without disturbing it; undefined where only a connection would tell. */
+  readonly glance: () => Promise<boolean | undefined>;
+  /** Makes a connection, to see whether one can be made. */
+  readonly knock: () => Promise<boolean>;
+}
+
+const glanceMs = 1_000;
+const firstLookMs = 50;
+const slowestGlanceMs = 250;
+const slowestKnockMs = 1_000;
+
+/**
+ * A target counts as there until something failed. While it is there it is only glanced at; while it is gone, and no glance tells, it
+ * is knocked at, ever more slowly.
+ */
+export class TargetWatch {
+  readonly #reach: Reach;
+  readonly #runtime: Runtime;
+  readonly #changed: (isThere: boolean) => void;
+  #isThere = true;
+  #canGlance = false;
+  #misses = 0;
+  /** Counts starts and stops, so that a look that was under way when it was stopped says nothing any more. */
+  #round = 0;
+  #isWatching = false;
+  #cancel = () => {};
+
+  constructor(reach: Reach, runtime: Runtime, changed: (isThere: boolean) => void) {
+    this.#reach = reach;
+    this.#runtime = runtime;
+    this.#changed = changed;
+  }
+
+  get isThere(): boolean {
+    return this.#isThere;
+  }
+
+  /** Starts anew: the target counts as there. */
+  start(): void {
+    this.stop();
+    this.#isWatching = true;
+    this.look();
+  }
+
+  stop(): void {
+    this.#cancel();
+    this.#round++;
+    this.#isWatching = false;
+    this.#isThere = true;
+    this.#misses = 0;
+  }
+
+  /** A connection could not be made: the target is gone until a look says otherwise. */
+  missed(): void {
+    if (!this.#isWatching || !this.#isThere) return;
+    this.#tell(false);
+    this.#lookIn(firstLookMs);
+  }
+
+  /** Looks now, because the target may just have gone. */
+  look(): void {
+    if (!this.#isWatching) return;
+    this.#cancel();
+    const round = ++this.#round;
+    const seen = (isThere: boolean | undefined) => {
+      if (round === this.#round) this.#saw(isThere);
+    };
+    this.#see().then(seen, () => seen(false));
+  }
+
+  async #see(): Promise<boolean | undefined> {
+    const glance = await this.#reach.glance();
+    this.#canGlance = glance !== undefined;
+    return glance ?? (this.#isThere ? undefined : await this.#reach.knock());
+  }
+
+  #saw(isThere: boolean | undefined): void {
+    if (isThere !== undefined && isThere !== this.#isThere) this.#tell(isThere);
+    const slowestMs = this.#canGlance ? slowestGlanceMs : slowestKnockMs;
+    if (!this.#isThere) this.#lookIn(Math.min(slowestMs, firstLookMs * 2 ** this.#misses++));
+    else if (isThere !== undefined) this.#lookIn(glanceMs);
+  }
+
+  #tell(isThere: boolean): void {
+    this.#isThere = isThere;
+    this.#misses = 0;
+    this.#changed(isThere);
+  }
+
+  #lookIn(ms: number): void {
+    this.#cancel();
+    this.#cancel = this.#runtime.after(ms, () => this.look());
+  }
+}
