@@ -1,4 +1,5 @@
 /** What is said about a tunnel's ports before it opens them, and which are refused. */
+import { existsSync } from "node:fs";
 import type { ForwardSpec } from "../tunnel/destination.ts";
 import {
   browserControlClashes,
@@ -28,13 +29,26 @@ export async function reviewPorts(
   return clashes;
 }
 
+/** The clashes on the server alone, for a process whose starter has reviewed the ports. */
+export function clashesThere(forwards: readonly ForwardSpec[]): readonly BrowserControlClash[] {
+  return browserControlClashes(forwards, { here: [], there: [defaultGatewayPort] });
+}
+
 /** Gateway ports of this machine: the usual one, the configured one, and those of gateways that run. Of the server only the usual one is known. */
 async function gatewayPorts(context: Context, forwards: readonly ForwardSpec[]) {
   const there = [defaultGatewayPort];
   if (!forwards.some(({ direction, port }) => direction === "local" && port !== 0)) return { here: there, there };
   const { liveRecords } = await import("../state/run-record.ts");
-  const { settings } = await context.config();
+  const configured = await configuredPort(context);
   const running = await liveRecords(context.paths().runDir, "gateway");
   const ports = running.map(({ gateway }) => Number(URL.parse(gateway)?.port)).filter((port) => port > 0);
-  return { here: [...new Set([defaultGatewayPort, settings["gateway.port"] ?? defaultGatewayPort, ...ports])], there };
+  return { here: [...new Set([defaultGatewayPort, configured, ...ports])], there };
+}
+
+/** Reading a configuration takes megabytes, which a tunnel's process keeps; where there is none it says nothing. */
+async function configuredPort(context: Context): Promise<number> {
+  const { config, product } = context.paths();
+  if (![config, product.config].some((path) => existsSync(path))) return defaultGatewayPort;
+  const { settings } = await context.config();
+  return settings["gateway.port"] ?? defaultGatewayPort;
 }

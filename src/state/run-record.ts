@@ -4,21 +4,16 @@
  */
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import * as v from "valibot";
 import type { Runtime } from "../runtime.ts";
 import { writeTextFile } from "../store/atomic-file.ts";
-import { isAlive, ownMark } from "./process-life.ts";
+import { isAlive, ownMark, type ProcessMark } from "./process-life.ts";
 
-const recordShape = v.object({
-  kind: v.string(),
-  pid: v.number(),
-  /** What the system says about when the process began; empty where it does not say. */
-  processStart: v.string(),
-  startedAtMs: v.number(),
-  gateway: v.string(),
-  state: v.string(),
-});
-export type RunFacts = v.InferOutput<typeof recordShape>;
+export interface RunFacts extends ProcessMark {
+  readonly kind: string;
+  readonly startedAtMs: number;
+  readonly gateway: string;
+  readonly state: string;
+}
 
 export class RunRecord implements AsyncDisposable {
   readonly #path: string;
@@ -70,13 +65,27 @@ export async function liveRecords(directory: string, kind: string): Promise<read
   const live: RunFacts[] = [];
   for (const name of names.filter((one) => one.startsWith(`${kind}-`) && one.endsWith(".json"))) {
     const path = join(directory, name);
-    const read = v.safeParse(
-      v.pipe(v.string(), v.parseJson(), recordShape),
-      await readFile(path, "utf8").catch(() => ""),
-    );
-    if (!read.success) continue;
-    if (await isAlive(read.output)) live.push(read.output);
+    const facts = readFacts(await readFile(path, "utf8").catch(() => ""));
+    if (facts === undefined) continue;
+    if (await isAlive(facts)) live.push(facts);
     else await rm(path, { force: true });
   }
   return live;
+}
+
+/** The record in a text, or undefined when it is none. By hand: a process that looks once should not hold a validator ever after. */
+function readFacts(text: string): RunFacts | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isFacts(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isFacts(value: unknown): value is RunFacts {
+  if (typeof value !== "object" || value === null) return false;
+  const { kind, pid, processStart, startedAtMs, gateway, state }: Partial<Record<keyof RunFacts, unknown>> = value;
+  const texts = [kind, processStart, gateway, state];
+  return texts.every((text) => typeof text === "string") && [pid, startedAtMs].every((one) => typeof one === "number");
 }

@@ -119,10 +119,17 @@ function closeInStep(local: Socket, channel: Channel): void {
   const ended = () => {
     if (--openDirections === 0) channel.close();
   };
+  // Between the local end and the moment when all that was read has left, which may wait for the peer's window.
+  let isLeaving = false;
   local.once("end", () => {
+    isLeaving = true;
     // An empty write is called back when everything before it has left. Not end(): on a server it closes both ways.
-    channel.write(Buffer.alloc(0), () => channel.eof());
-    ended();
+    channel.write(Buffer.alloc(0), () => {
+      isLeaving = false;
+      channel.eof();
+      ended();
+      if (local.closed) channel.destroy();
+    });
   });
   channel.once("end", ended);
   // The peer takes nothing more: what it sent still reaches the local side, then that is closed too.
@@ -131,7 +138,7 @@ function closeInStep(local: Socket, channel: Channel): void {
   // What happened to the local peer is told by "close", which always follows.
   local.on("error", () => {});
   local.once("close", () => {
-    channel.destroy();
+    if (!isLeaving) channel.destroy();
     channel.resume();
   });
 }

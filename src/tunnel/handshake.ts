@@ -5,6 +5,7 @@ import type { Authentication } from "./authentication.ts";
 import type { SshSocket } from "./dial.ts";
 import type { HostKeyCheck } from "./host-keys.ts";
 import { keyFingerprint } from "./known-hosts.ts";
+import { gatherWrites, keepKeyObjects } from "./quick-packets.ts";
 import { loadSsh2 } from "./ssh2.ts";
 import { describeHandshakeError, isPassing } from "./ssh-failure.ts";
 
@@ -41,6 +42,8 @@ export async function handshake(options: HandshakeOptions, signal: AbortSignal):
   const { Client } = await loadSsh2();
   const { promise: ready, resolve, reject } = Promise.withResolvers<void>();
   const client = new Client();
+  keepKeyObjects(client);
+  gatherWrites(socket);
   const hostKey = verifyOnce(hostKeyCheck, reject);
   const answered = firstLine(socket, client);
   let algorithms: NegotiatedAlgorithms | undefined;

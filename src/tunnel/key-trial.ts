@@ -108,13 +108,13 @@ async function tryTargets(trial: Trial, { forwards, allowCheck }: KeyRestriction
   if (allowCheck === true) {
     for (const address of own) {
       permitted.add(address);
-      rows.push(await expectGranted(`dialling ${address} to check it`, trial.open(loopbackTarget(address))));
+      rows.push(await expectGranted(`dialling ${address} to check it`, trial.open(targetAt(address))));
     }
   }
   const tempting = [...new Set([port, ...temptingPorts])].map((one) => `127.0.0.1:${one}`);
-  const others = [...own.filter((address) => isLoopback(loopbackTarget(address).host)), ...tempting];
+  const others = [...own.filter((address) => isLoopback(targetAt(address).host)), ...tempting];
   const tried = [...new Set(others)].filter((address) => !permitted.has(address));
-  const outcomes = await Promise.all(tried.map((address) => trial.open(loopbackTarget(address))));
+  const outcomes = await Promise.all(tried.map((address) => trial.open(targetAt(address))));
   const granted = tried.filter((_address, at) => outcomes[at]?.got === "granted");
   rows.push(await expectRefused(`another target (${tried.length} tried)`, summaryOf(granted, outcomes)));
   return rows;
@@ -184,7 +184,8 @@ class Trial {
         if (error === undefined) answer({ got: "granted" });
         // For unix sockets the server says the same whether there is none or it forbids them.
         else if (error.reason === connectFailed && target.type === "tcp") answer({ got: "granted" });
-        else answer({ got: error.reason === prohibited ? "refused" : "unknown" });
+        else if (error.reason === prohibited) answer({ got: "refused" });
+        else answer({ got: "unknown", note: "nothing answers there, or sshd_config forbids it" });
       };
       if (target.type === "unix") this.#client.openssh_forwardOutStreamLocal(target.path, opened);
       else this.#client.forwardOut("127.0.0.1", 0, target.host, target.port, opened);
@@ -321,7 +322,7 @@ function otherPort(remote: readonly ForwardSpec[]): number {
   return port;
 }
 
-function loopbackTarget(address: string): { type: "tcp"; host: string; port: number } {
+function targetAt(address: string): { type: "tcp"; host: string; port: number } {
   const colon = address.lastIndexOf(":");
   return {
     type: "tcp",

@@ -29,7 +29,7 @@ export interface TokenBucket {
 }
 
 /** About what one SSH connection with its 2 MiB windows can carry, and far above what people do. */
-export const defaultMaxConnections = 1024;
+const defaultMaxConnections = 1024;
 const largestLimit = 1_000_000;
 const tellEveryMs = 10_000;
 

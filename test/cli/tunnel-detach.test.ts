@@ -143,10 +143,14 @@ test("what only a person knows is asked at the terminal, before it is left, and 
   await runTool("ssh-keygen", "-q", "-p", "-N", "correct horse", "-f", key);
   const line = `tunnel open ${sshd.user}@127.0.0.1:${sshd.port} -i ${key} -F none --known-hosts ${home.path("known_hosts")} --detach -L 0:127.0.0.1:${greeterPort} --name asked`;
   // A terminal of its own (script(1)), that is hung up when the command is over.
-  const terminal = spawn("/usr/bin/script", ["-qefc", `'${process.execPath}' '${binPath}' ${line}`, "/dev/null"], {
-    env: { ...home.env(), TERM: "xterm" },
-    stdio: ["pipe", "pipe", "ignore"],
-  });
+  const terminal = spawn(
+    "/usr/bin/script",
+    ["-qefc", `stty cols 300; '${process.execPath}' '${binPath}' ${line}`, "/dev/null"],
+    {
+      env: { ...home.env(), TERM: "xterm" },
+      stdio: ["pipe", "pipe", "ignore"],
+    },
+  );
   let shown = "";
   terminal.stdout.setEncoding("utf8").on("data", (part: string) => void (shown += part));
   await expect.poll(() => shown, { timeout: 30_000 }).toContain(sshd.hostKeyFingerprint);
@@ -161,6 +165,10 @@ test("what only a person knows is asked at the terminal, before it is left, and 
   expect(shown).toContain("is up in the background");
   expect(shown).not.toContain("correct horse");
   expect(listed).toMatchObject({ name: "asked", state: "up" });
+  // Nobody is asked again for what was answered once.
+  await sshd.killSessions();
+  const again = async () => listAt((await home.run("tunnel list --json")).json, "tunnels")[0];
+  await expect.poll(again, { timeout: 30_000 }).toMatchObject({ state: "up", reconnects: 1 });
   expect(await heardOn(Number(at(listAt(listed, "forwards")[0], "port")))).toBe("hello through the tunnel");
 });
 

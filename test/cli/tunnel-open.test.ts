@@ -128,7 +128,7 @@ test("--host-key-fingerprint accepts that key and no other", async () => {
 test("--host-key-policy accept-new remembers the key, and then strict is satisfied", async () => {
   using home = new CliHome();
   const known = home.path("known_hosts");
-  await using first = home.start(open("-L 0:127.0.0.1:1 --host-key-policy accept-new --json", known));
+  await using first = home.start(open("-L 0:127.0.0.1:1 -F none --host-key-policy accept-new --json", known));
   await first.event("ready");
   expect(readFileSync(known, "utf8")).toContain(`[127.0.0.1]:${sshd.port} ssh-ed25519 `);
   await using second = home.start(open("-L 0:127.0.0.1:1 --json", known));

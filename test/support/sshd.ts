@@ -84,8 +84,8 @@ export async function startSshd({
     for (let attempt = 0; attempt < 5; attempt++) {
       port ||= await freePort();
       await writeFile(inside("sshd_config"), configLines(port).join("\n"));
-      const [program = sshdPath, ...words] = [...wrapper, sshdPath, "-D", "-e", "-f", inside("sshd_config")];
-      const started = spawn(program, words, {
+      const [program, ...words] = [...wrapper, sshdPath, "-D", "-e", "-f", inside("sshd_config")];
+      const started = spawn(program ?? sshdPath, words, {
         stdio: ["ignore", "ignore", "pipe"],
       });
       const listening = Promise.withResolvers<boolean>();

@@ -133,7 +133,7 @@ describe("at a server that would allow everything", () => {
     "X11 forwarding",
   ];
 
-  test.each<[name: string, options: (port: number) => string, holes: (port: number) => (string | RegExp)[]]>([
+  test.each<[name: string, options: (port: number) => string, holes: (port: number) => string[]]>([
     [
       "no restriction at all",
       () => "",
@@ -142,7 +142,7 @@ describe("at a server that would allow everything", () => {
         `listening on port ${port} of every address`,
         "listening on another port",
         "listening on any free port",
-        /^another target/,
+        "another target",
       ],
     ],
     [
@@ -164,7 +164,7 @@ describe("at a server that would allow everything", () => {
     [
       "no permitopen",
       (port) => `restrict,port-forwarding,command="false",permitlisten="127.0.0.1:${port}" `,
-      () => [/^another target/],
+      () => ["another target"],
     ],
     [
       "any listening address",
@@ -180,7 +180,7 @@ describe("at a server that would allow everything", () => {
       "its own port may be dialled",
       (port) =>
         `restrict,port-forwarding,command="false",permitlisten="127.0.0.1:${port}",permitopen="127.0.0.1:${port}" `,
-      () => [/^another target/],
+      () => ["another target"],
     ],
     [
       "a terminal, an agent and X11 on top",
@@ -197,10 +197,8 @@ describe("at a server that would allow everything", () => {
     const port = await freePort();
     const rows = await attempts(`${options(port)}${bare}`, { forwards: [remote(`${port}:127.0.0.1:1`)] });
     expect(rows.filter(({ expected, got }) => expected !== "either" && got === "unknown")).toEqual([]);
-    const found = failed(rows);
-    const wanted = holes(port).map((hole) => (typeof hole === "string" ? hole : expect.stringMatching(hole)));
-    expect(found).toEqual(expect.arrayContaining(wanted));
-    expect(found).toHaveLength(wanted.length);
+    const found = failed(rows).map((attempt) => attempt.replace(/ \(\d+ tried\)$/, ""));
+    expect(found.toSorted()).toEqual(holes(port).toSorted());
   });
 
   test("none in the place of an address lets nobody in, which is why the line does not say it", async () => {

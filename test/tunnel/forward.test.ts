@@ -100,6 +100,7 @@ describe.each([
     }
     await exchange(forward.port, "anybody there").catch(() => {});
     await until(() => forward.row()?.state === "target-down");
+    await expect(exchange(forward.port, "anybody there")).rejects.toMatchObject({ code: "ECONNREFUSED" });
   });
 
   test("is checked from its listening end to its target, which is sent nothing", async () => {

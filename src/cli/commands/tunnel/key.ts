@@ -82,6 +82,9 @@ function tellAttempts(context: Context, result: { attempts: readonly KeyAttempt[
       ["ATTEMPT", "EXPECTED", "GOT", "OK", "NOTE"].map((title) => ({ title })),
       attempts.map(({ attempt, expected, got, ok, note = "" }) => [attempt, expected, got, ok ? "yes" : "no", note]),
     );
+  for (const { attempt, expected, got, note = "" } of attempts) {
+    if (expected === "either" && got === "granted") context.output.warn(`the key also reaches ${attempt}: ${note}`);
+  }
   const wrong = attempts.filter(({ ok }) => !ok);
   if (wrong.length === 0) return context.output.result(result, table);
   if (!context.output.options.json) context.output.raw(table());

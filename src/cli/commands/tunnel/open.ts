@@ -31,7 +31,7 @@ export function openCommand(context: Context): Command {
     .action(async (destination: string, flags: Flags) => {
       const forwards = await readForwards(flags);
       if (flags.detach === true && context.options.starter === undefined) {
-        return openInBackground(context, destination, flags);
+        return openInBackground(context, destination, forwards, flags);
       }
       await context.untilStopped(() => openHere(context, destination, forwards, flags));
     });
@@ -46,12 +46,12 @@ async function openHere(
 ): Promise<void> {
   const { describeTunnelEvent } = await import("../../tunnel-events.ts");
   const { hostTunnel } = await import("../../tunnel-host.ts");
-  const { reviewPorts } = await import("../../tunnel-safety.ts");
+  const { clashesThere, reviewPorts } = await import("../../tunnel-safety.ts");
   const { refuseTakenThere } = await import("../../../tunnel/port-safety.ts");
   const limits = await readLimits(flags);
-  const clashes = await reviewPorts(context, forwards);
-  const { destination, ssh } = await readSshOptions(context, wanted, flags);
   const { starter } = context.options;
+  const clashes = starter === undefined ? await reviewPorts(context, forwards) : clashesThere(forwards);
+  const { destination, ssh } = await readSshOptions(context, wanted, flags);
   await using hosted = await hostTunnel(context, {
     destination,
     ssh,
@@ -76,20 +76,27 @@ async function readLimits({ maxConnections, maxRate }: Flags) {
   };
 }
 
-async function openInBackground(context: Context, destination: string, flags: Flags): Promise<void> {
+async function openInBackground(
+  context: Context,
+  destination: string,
+  forwards: readonly ForwardSpec[],
+  flags: Flags,
+): Promise<void> {
   const { describeForward } = await import("../../tunnel-events.ts");
   const { detach } = await import("../../detach.ts");
   const { formatDestination, parseDestination } = await import("../../../tunnel/destination.ts");
   const { tunnelLogPath } = await import("../../../state/tunnel-log.ts");
   const { nameForTunnel } = await import("../../../state/tunnel-record.ts");
+  const { reviewPorts } = await import("../../tunnel-safety.ts");
   const { runDir, logDir } = context.paths();
+  await reviewPorts(context, forwards);
   const readable = formatDestination(parseDestination(destination));
   const name = await nameForTunnel(runDir, flags.name, readable, context.runtime);
   const started = await detach(context, name, tunnelLogPath(logDir, name));
-  context.output.result(started, ({ pid, forwards }) =>
+  context.output.result(started, ({ pid, forwards: rows }) =>
     [
       `tunnel ${name} is up in the background (pid ${pid})`,
-      ...forwards.map((forward) => `  ${describeForward(forward)}`),
+      ...rows.map((forward) => `  ${describeForward(forward)}`),
       `  close it with: ${context.pasteable(`openclaw tunnel close ${name}`)}`,
     ].join("\n"),
   );

@@ -1,0 +1,65 @@
+/** Packets that cost little are the same packets, with every cipher and after every key exchange. */
+import { randomBytes } from "node:crypto";
+import { Duplex, PassThrough } from "node:stream";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { afterAll, describe, expect, test } from "vitest";
+import { connectSsh } from "../../src/tunnel/connect.ts";
+import { gatherWrites, keepsKeyObjects } from "../../src/tunnel/quick-packets.ts";
+import { hasNativeCrypto } from "../../src/tunnel/ssh2.ts";
+import { startSshd } from "../support/sshd.ts";
+import { exchange, sha256, startEcho } from "./tcp.ts";
+import { optionsFor, remote, watchTunnel } from "./world.ts";
+
+describe.each([
+  ["aes128-gcm@openssh.com"],
+  ["aes256-gcm@openssh.com"],
+  ["chacha20-poly1305@openssh.com"],
+  ["aes128-ctr"],
+])("with %s", (cipher) => {
+  const server = startSshd({ config: [`Ciphers ${cipher}`, "RekeyLimit 1M"] });
+  afterAll(async () => (await server)[Symbol.asyncDispose]());
+
+  test("several MiB arrive unchanged through several key exchanges", async () => {
+    await using echo = await startEcho();
+    await using watched = await watchTunnel({
+      ssh: optionsFor(await server),
+      forwards: [remote(`0:127.0.0.1:${echo.port}`)],
+    });
+    const payload = randomBytes(6 * 1024 * 1024);
+    const reply = await exchange(watched.tunnel.forwards()[0]?.port ?? 0, payload);
+    expect(sha256(reply)).toBe(sha256(payload));
+  });
+
+  // The addon has its keys inside.
+  test.skipIf(hasNativeCrypto())("the library keeps its keys where they are looked for", async () => {
+    await using connection = await connectSsh(optionsFor(await server));
+    expect(keepsKeyObjects(connection.client)).toBe(true);
+  });
+});
+
+describe("gathered writes", () => {
+  test("arrive in order, as one piece for each turn", async () => {
+    const pieces: string[] = [];
+    const socket = new Duplex({
+      read() {},
+      writev(chunks, done) {
+        pieces.push(chunks.map(({ chunk }) => String(chunk)).join(""));
+        done();
+      },
+    });
+    gatherWrites(socket);
+    for (const word of ["one ", "two ", "three"]) socket.write(word);
+    await nextTurn();
+    socket.write("four");
+    await nextTurn();
+    expect(pieces).toEqual(["one two three", "four"]);
+  });
+
+  test("are not held back by an end in the same turn", async () => {
+    const socket = new PassThrough();
+    gatherWrites(socket);
+    socket.write("good");
+    socket.end("bye");
+    expect(Buffer.concat(await socket.toArray()).toString()).toBe("goodbye");
+  });
+});
