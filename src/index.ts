@@ -12,4 +12,7 @@ export { type NodeEvent, type NodeHostOptions, runNode } from "./node/index.ts";
 export { createHandlers, InvokeError, type InvokeContext, type InvokeHandler } from "./node/handlers/index.ts";
 export { openSqliteStore } from "./store/sqlite-store.ts";
 export type { RecordStore, RecordTransaction } from "./store/record-store.ts";
-export { openTunnel, type Tunnel } from "./tunnel/tunnel.ts";
+export { Credentials, type CredentialOptions } from "./tunnel/credentials.ts";
+export { parseForward } from "./tunnel/destination.ts";
+export { knownHostsFiles } from "./tunnel/host-keys.ts";
+export { openTunnel, type Tunnel, type TunnelEvent, type TunnelOptions } from "./tunnel/tunnel.ts";

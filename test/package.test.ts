@@ -90,7 +90,7 @@ test("a program can start a gateway and stop it", async () => {
   expect(stdout).toMatch(/^ws:\/\/127\.0\.0\.1:\d+\n$/u);
 });
 
-test("a program in TypeScript finds the types, and they name no others but those of ssh2", async () => {
+test("a program in TypeScript finds the types, and all that they name", async () => {
   const program = [
     'import { createGateway, type Gateway } from "openclaw-toolkit";',
     'export type * from "openclaw-toolkit";',
@@ -116,6 +116,5 @@ test("a program in TypeScript finds the types, and they name no others but those
     ({ stdout }) => stdout,
     ({ stdout }: { readonly stdout: string }) => stdout,
   );
-  // The tunnel's declarations name types of ssh2, which that package does not bring itself.
-  expect(said.split("\n").filter((line) => line.trim() !== "" && !line.includes("/ssh2/"))).toEqual([]);
+  expect(said.trim()).toBe("");
 });
