@@ -20,7 +20,7 @@ const withoutChildProcesses: Plugin = {
 const common = {
   platform: "node",
   // CommonJS packages with native or optional parts stay what they are; they are loaded when a socket or a tunnel is opened.
-  external: ["ws", "ssh2", "json5"],
+  external: ["ws", /^ssh2(\/|$)/, "json5"],
   plugins: [withoutChildProcesses],
   transform: { target: "node24" },
   // The version is a constant, and not a file of its own.

@@ -95,7 +95,8 @@ export async function transfer(flows: readonly Flow[], bytes: number): Promise<n
   const tookMs = performance.now() - startedAt;
   // After the clock, so that it costs neither side anything.
   for (const [index, region] of regions.entries()) {
-    if (hash("sha256", region) !== digestOf(index, sources[index] ?? nothing)) throw new Error(`stream ${index} arrived with other bytes`);
+    if (hash("sha256", region) !== digestOf(index, sources[index] ?? nothing))
+      throw new Error(`stream ${index} arrived with other bytes`);
   }
   return tookMs;
 }

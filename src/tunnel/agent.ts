@@ -1,6 +1,6 @@
 /** ssh-agent: which keys it holds, and one key of it at a time. */
 import type { BaseAgent, IdentityCallback, ParsedKey, SignCallback, SigningRequestOptions } from "ssh2";
-import { loadSsh2 } from "./ssh2.ts";
+import { loadAgents } from "./ssh2.ts";
 
 /** A key an agent holds, and the agent that signs with it. */
 export interface AgentKey {
@@ -18,7 +18,7 @@ type SignArguments = [
 
 /** The keys of the agent at `socketPath` (`SSH_AUTH_SOCK`), in its order; rejects when it does not answer. */
 export async function listAgent(socketPath: string): Promise<AgentKey[]> {
-  const { createAgent } = await loadSsh2();
+  const { createAgent } = await loadAgents();
   const agent = createAgent(socketPath);
   const { promise, resolve, reject } = Promise.withResolvers<AgentKey[]>();
   agent.getIdentities((error, identities) => {
@@ -33,7 +33,7 @@ export async function listAgent(socketPath: string): Promise<AgentKey[]> {
 
 /** An agent that knows one key only: so each is offered on its own, in our order and with its name. */
 export async function agentOfOneKey({ agent, key }: AgentKey): Promise<BaseAgent> {
-  const { BaseAgent: Base } = await loadSsh2();
+  const { BaseAgent: Base } = await loadAgents();
   class AgentOfOneKey extends Base {
     override getIdentities(callback: IdentityCallback): void {
       callback(undefined, [key]);

@@ -2,6 +2,8 @@
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Channel } from "ssh2";
+import { free } from "./free.ts";
+import { hasNativeCrypto } from "./ssh2.ts";
 
 /** What one bridged connection tells about itself. */
 export interface BridgeObserver {
@@ -27,6 +29,8 @@ export class Bridges {
   readonly #whenDrained: (() => void)[] = [];
   /** Bridges that rest until the SSH socket has room, in the order they came. */
   readonly #resting = new Set<() => void>();
+  /** The library's addon decrypts in place: what several channels get may lie in one chunk. Node.js gives each packet memory of its own. */
+  readonly #dataIsShared = hasNativeCrypto();
 
   constructor(sshSocket: Duplex) {
     this.#sshSocket = sshSocket;
@@ -49,10 +53,17 @@ export class Bridges {
     local.on("data", (chunk: Buffer) => {
       fromLocal?.(chunk.length);
       channel.write(chunk, readOn);
+      // Packets of their own hold it now, unless the peer's window was too small for it.
+      if (channel.writableLength === 0) free(chunk);
       readOn();
     });
-    if (fromChannel !== undefined) channel.on("data", (chunk: Buffer) => fromChannel(chunk.length));
-    channel.pipe(local);
+    channel.on("data", (chunk: Buffer) => {
+      fromChannel?.(chunk.length);
+      const written = this.#dataIsShared ? undefined : () => free(chunk);
+      if (!local.destroyed && !local.write(chunk, written)) channel.pause();
+    });
+    channel.once("end", () => local.end()).resume();
+    local.on("drain", () => channel.resume());
     closeInStep(local, channel);
     local.once("close", () => {
       this.#locals.delete(local);

@@ -19,7 +19,7 @@ import { sshPort } from "./known-hosts.ts";
 import { atJumpHost, describeConnectionError } from "./ssh-failure.ts";
 import { firstCommand, type ServerSession } from "./server-session.ts";
 import { watchSilence } from "./silence.ts";
-import { loadSsh2 } from "./ssh2.ts";
+import { loadClient } from "./ssh2.ts";
 
 /** One server on the way, and how to get into it. */
 export interface SshHop {
@@ -140,7 +140,7 @@ export async function connectSsh(options: SshOptions, signal?: AbortSignal): Pro
   signal?.throwIfAborted();
   // Everything that can fail without the network, before the network.
   const hops = [...jumps, options];
-  await Promise.all([loadSsh2(), ...hops.map(({ credentials }) => credentials.check())]);
+  await Promise.all([loadClient(), ...hops.map(({ credentials }) => credentials.check())]);
   let connection: SshConnection | undefined;
   try {
     for (const jump of jumps) connection = await connectJump(jump, options, connection, signal);

@@ -5,8 +5,8 @@ import type { Authentication } from "./authentication.ts";
 import type { SshSocket } from "./dial.ts";
 import type { HostKeyCheck } from "./host-keys.ts";
 import { keyFingerprint } from "./known-hosts.ts";
-import { gatherWrites, keepKeyObjects } from "./quick-packets.ts";
-import { loadSsh2 } from "./ssh2.ts";
+import { quickenPackets } from "./quick-packets.ts";
+import { loadClient } from "./ssh2.ts";
 import { describeHandshakeError, isPassing } from "./ssh-failure.ts";
 
 export interface HandshakeOptions {
@@ -39,11 +39,10 @@ const ciphers: CipherAlgorithm[] = [
 /** Resolves with an authenticated client, or rejects with why there is none; the caller then destroys the socket. */
 export async function handshake(options: HandshakeOptions, signal: AbortSignal): Promise<OpenedClient> {
   const { socket, where, user, hostKeyCheck, authentication, keepaliveMs, log } = options;
-  const { Client } = await loadSsh2();
+  const Client = await loadClient();
   const { promise: ready, resolve, reject } = Promise.withResolvers<void>();
   const client = new Client();
-  keepKeyObjects(client);
-  gatherWrites(socket);
+  quickenPackets(client, socket);
   const hostKey = verifyOnce(hostKeyCheck, reject);
   const answered = firstLine(socket, client);
   let algorithms: NegotiatedAlgorithms | undefined;

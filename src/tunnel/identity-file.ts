@@ -7,7 +7,7 @@ import type { Secret } from "../secret.ts";
 import { shellWord } from "../shell-word.ts";
 import { blobType } from "./known-hosts.ts";
 import { isEncryptedKey, publicBlobOf, publicBlobOfLine, readableKeyText } from "./ssh-key.ts";
-import { loadSsh2 } from "./ssh2.ts";
+import { loadKeyParser } from "./ssh2.ts";
 
 /** A key file that was read and may be used. */
 export interface IdentityFile {
@@ -96,9 +96,9 @@ function unusableKind({ isPublic, publicBlob }: IdentityFile): string | undefine
 }
 
 async function parseIdentity(text: string, passphrase?: Secret): Promise<Unlocked> {
-  const { utils } = await loadSsh2();
+  const parseKey = await loadKeyParser();
   try {
-    const key = utils.parseKey(readableKeyText(text, passphrase), passphrase?.reveal());
+    const key = parseKey(readableKeyText(text, passphrase), passphrase?.reveal());
     if (!(key instanceof Error) && key.isPrivateKey()) return { key };
   } catch {
     // node:crypto says no more than the library does: wrong passphrase or broken file, told apart below.

@@ -1,7 +1,7 @@
 /** OpenSSH's patterns (ssh_config(5), PATTERNS): `*`, `?`, and lists of them with negation. */
 
 /** `*` stands for any run of characters, `?` for one. Linear in practice: it backs up only to the last `*`. */
-export function matchesPattern(pattern: string, text: string): boolean {
+function matchesPattern(pattern: string, text: string): boolean {
   let at = 0;
   let star = -1;
   let resume = 0;

@@ -1,7 +1,28 @@
-/** The one door to the ssh2 library, opened only when a connection is really made: loading it takes 73 ms. */
+/**
+ * The one door to the ssh2 library, opened only when a connection is really made. What a client needs is taken part by part: the library's
+ * own front door also loads its server, its key generator and its HTTP agents, 3 MiB that every tunnel would carry for its whole life.
+ */
 import { createRequire } from "node:module";
 
-/** Loads ssh2, once. Its named exports are not all visible to an ES module, hence the default one. */
+/** The client, once. */
+export async function loadClient(): Promise<typeof import("ssh2").Client> {
+  const { default: Client } = await import("ssh2/lib/client.js");
+  return Client;
+}
+
+/** What speaks to an SSH agent. */
+export async function loadAgents(): Promise<Pick<typeof import("ssh2"), "BaseAgent" | "createAgent">> {
+  const { default: agents } = await import("ssh2/lib/agent.js");
+  return agents;
+}
+
+/** Reads keys of every form the library knows. */
+export async function loadKeyParser(): Promise<typeof import("ssh2").utils.parseKey> {
+  const { default: keys } = await import("ssh2/lib/protocol/keyParser.js");
+  return keys.parseKey;
+}
+
+/** All of it, for a server. Its named exports are not all visible to an ES module, hence the default one. */
 export async function loadSsh2(): Promise<typeof import("ssh2")> {
   const { default: ssh2 } = await import("ssh2");
   return ssh2;

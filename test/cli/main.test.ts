@@ -56,7 +56,6 @@ test.each<[line: string, message: RegExp, hint: string]>([
 test.each([
   "pair link host",
   "pair invite",
-  "tunnel list",
   "auth explain",
   "doctor",
   "status",

@@ -36,7 +36,8 @@ describe.each(interopVersions)("%s", (version) => {
       else await annotate(`${version} has no second approval: a node may be asked as soon as its device is approved`);
       expect(await node.event("ready")).toMatchObject({ gatewayVersion: version });
       const told = node.events.items.filter(({ event }) => event !== "connecting");
-      expect(told.map(({ event, layer }) => layer ?? event)).toEqual([
+      // 2026.3.8 opens another request when the node asks in the middle of its approval.
+      expect([...new Set(told.map(({ event, layer }) => layer ?? event))]).toEqual([
         "device",
         ...(asksTwice(version) ? ["surface"] : []),
         "ready",

@@ -36,7 +36,8 @@ describe.runIf(process.getuid?.() === 0)("dropbear", () => {
     ["remote", remote],
     ["local", local],
   ] as const)("carries a %s forward", (_direction, parse) => {
-    test("both ways, unchanged, over several connections at once", async () => {
+    // Its window is small: what was read last still waits for room when the end has come.
+    test("both ways, unchanged to the last byte, over several connections at once", async () => {
       await using echo = await startEcho();
       await using watched = await watchTunnel({ ssh: options(), forwards: [parse(`0:127.0.0.1:${echo.port}`)] });
       const port = watched.tunnel.forwards()[0]?.port ?? 0;
@@ -60,7 +61,9 @@ describe.runIf(process.getuid?.() === 0)("dropbear", () => {
       const dead = await freePort();
       await using watched = await watchTunnel({ ssh: options(), forwards: [parse(`0:127.0.0.1:${dead}`)] });
       const port = watched.tunnel.forwards()[0]?.port ?? 0;
-      await expect(exchange(port, "anybody there").then((reply) => reply.length)).rejects.toThrow();
+      await expect(exchange(port, "anybody there").then((reply) => reply.length)).rejects.toThrow(
+        /ECONN(REFUSED|RESET)/,
+      );
     });
   });
 

@@ -104,9 +104,48 @@ test("an unknown key of a host that may stand in a line we cannot use says so", 
   await expect(visit({ files: file.files })).rejects.toMatchObject({
     code: "usage",
     message: expect.stringMatching(
-      /1 unreadable lines .* skipped; host certificates \(1 @cert-authority lines\) are not/,
+      /1 unreadable lines .* skipped; \S+:2 is a @cert-authority line, and host certificates are not supported/,
     ),
   });
+});
+
+test("the question tells what could not be used, and that a named file is missing", async () => {
+  const askHostKey = vi.fn(async () => false);
+  await using broken = await fileWith(
+    `@cert-authority *.0.1,[127.0.0.1]:* ${await publicKey("rsa")}\n@cert-authority other ${await publicKey("rsa")}\n`,
+  );
+  await expect(visit({ files: broken.files, askHostKey })).rejects.toMatchObject({ code: "host-key-unknown" });
+  await using none = await fileWith(undefined);
+  await expect(visit({ files: none.files, askHostKey })).rejects.toMatchObject({ code: "host-key-unknown" });
+  const about = { host: "127.0.0.1", port: sshd.port, keyType: "ssh-ed25519", fingerprint: sshd.hostKeyFingerprint };
+  expect(askHostKey.mock.calls).toEqual([
+    [{ ...about, note: `${broken.path}:1 is a @cert-authority line, and host certificates are not supported` }],
+    [{ ...about, note: `there is no ${none.path}` }],
+  ]);
+});
+
+test("an alias is looked up and remembered in the place of the address, without the port", async () => {
+  await using file = await fileWith(undefined);
+  const hostKeys = { files: file.files, alias: "pantry" };
+  await visit({ ...hostKeys, policy: "accept-new" });
+  expect(await file.text()).toBe(`pantry ${await publicKey("ed25519")}\n`);
+  expect(await visit(hostKeys)).toBe(sshd.hostKeyFingerprint);
+  await writeFile(file.path, `pantry ${await readFile(join(sshd.directory, "user.pub"), "utf8")}`);
+  await expect(visit(hostKeys)).rejects.toMatchObject({ code: "host-key-changed", details: { line: 1 } });
+});
+
+test("a name is remembered as a hash where the configuration wants that", async () => {
+  await using file = await fileWith(undefined);
+  await visit({ files: file.files, policy: "accept-new", hashesNames: true });
+  expect(await file.text()).toMatch(/^\|1\|\S+\|\S+ ssh-ed25519 \S+\n$/);
+  expect(await visit({ files: file.files })).toBe(sshd.hostKeyFingerprint);
+});
+
+test.each([
+  ["/dev/null", { read: ["/dev/null"], append: "/dev/null" }],
+  ["no file at all", { read: [] }],
+])("%s remembers nothing, and that is no failure", async (_name, files) => {
+  expect(await visit({ files, policy: "accept-new" })).toBe(sshd.hostKeyFingerprint);
 });
 
 test("a server that hangs up while a person thinks is an SSH failure, whatever they answer", async () => {
@@ -124,7 +163,7 @@ test("a person who trusts an unknown key is asked once, and never again", async 
   await visit({ files: file.files, askHostKey });
   await visit({ files: file.files, askHostKey });
   expect(askHostKey.mock.calls).toEqual([
-    [{ host: "127.0.0.1", port: sshd.port, keyType: "ssh-ed25519", fingerprint: sshd.hostKeyFingerprint }],
+    [expect.objectContaining({ host: "127.0.0.1", port: sshd.port, fingerprint: sshd.hostKeyFingerprint })],
   ]);
   expect(await file.text()).toBe(known);
   expect((await stat(file.path)).mode & 0o777).toBe(0o600);
@@ -207,7 +246,12 @@ test("a key that cannot be remembered is not accepted as new", async () => {
 
 test("the files are those of OpenSSH, or the one that was named", async () => {
   expect(knownHostsFiles("/home/me")).toEqual({
-    read: ["/home/me/.ssh/known_hosts", "/home/me/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts"],
+    read: [
+      "/home/me/.ssh/known_hosts",
+      "/home/me/.ssh/known_hosts2",
+      "/etc/ssh/ssh_known_hosts",
+      "/etc/ssh/ssh_known_hosts2",
+    ],
     append: "/home/me/.ssh/known_hosts",
   });
   expect(knownHostsFiles("/home/me", "/elsewhere")).toEqual({ read: ["/elsewhere"], append: "/elsewhere" });

@@ -1,4 +1,5 @@
 /** known_hosts: every form of line, and the decision over them. Lines and digests come from OpenSSH's own tools. */
+import { createHmac, randomBytes } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as fc from "fast-check";
@@ -135,12 +136,61 @@ describe("a host key", () => {
   });
 });
 
-test("the line of a new host is what OpenSSH finds it by", async () => {
+test.each([
+  ["in clear", undefined],
+  ["hashed", randomBytes(20)],
+])("the line of a new host, %s, is what OpenSSH finds it by", async (_name, salt) => {
   await using directory = await temporaryDirectory();
   const path = join(directory.path, "known_hosts");
-  await writeFile(path, `${knownHostsLine({ host: "Some.Host", port: 2222 }, blob("ed25519"))}\n`);
+  const line = knownHostsLine({ host: "Some.Host", port: 2222 }, blob("ed25519"), salt);
+  expect(line.includes("some.host")).toBe(salt === undefined);
+  await writeFile(path, `${line}\n`);
   expect(await runTool("ssh-keygen", "-F", "[some.host]:2222", "-f", path)).toContain("found: line 1");
+  expect(decide(line, "some.host", 2222)).toEqual({ verdict: "known" });
 });
+
+test("OpenSSH finds the same lines for every host, in files of every make", { timeout: 60_000 }, async () => {
+  await using directory = await temporaryDirectory();
+  const names = fc.constantFrom("alpha", "beta", "alpha.example", "[alpha]:2222", "[beta]:22", "10.0.0.1");
+  const pattern = fc.oneof(
+    names,
+    fc.constantFrom("*", "al*", "?eta", "*.example", "[alpha]:*", "[*]:2222", "10.0.0.?"),
+  );
+  const signed = fc.tuple(fc.boolean(), pattern).map(([isNegated, text]) => (isNegated ? `!${text}` : text));
+  const hosts = fc.array(signed, { minLength: 1, maxLength: 3 }).map((all) => all.join(","));
+  const marker = fc.constantFrom("", "", "", "@revoked ", "@cert-authority ");
+  const line = fc.oneof(
+    { weight: 6, arbitrary: fc.tuple(marker, hosts).map(([mark, text]) => `${mark}${text} {ed25519}`) },
+    { weight: 2, arbitrary: names.map((name) => hashedLine(name)) },
+    { weight: 1, arbitrary: fc.constantFrom("# alpha", "") },
+  );
+  const files = fc.array(line, { minLength: 1, maxLength: 6 });
+  const asked = fc.constantFrom("alpha", "beta", "alpha.example", "[alpha]:2222", "10.0.0.1", "[beta]:23");
+  let number = 0;
+  await fc.assert(
+    fc.asyncProperty(files, asked, async (lines, name) => {
+      const path = join(directory.path, `known-${number++}`);
+      await writeFile(path, fill(`${lines.join("\n")}\n`));
+      const answer = await runTool("ssh-keygen", "-F", name, "-f", path).catch(() => "");
+      const theirs = [...answer.matchAll(/found: line (\d+)/g)].map(([, at]) => Number(at));
+      const { entries, authorities } = parseKnownHosts(fill(lines.join("\n")), path);
+      const ours = [...entries, ...authorities]
+        .filter((entry) => matchesHost(entry.hosts, name))
+        .map((entry) => entry.line);
+      expect(
+        ours.toSorted((a, b) => a - b),
+        `${name}:\n${lines.join("\n")}`,
+      ).toEqual(theirs);
+    }),
+    { numRuns: 150 },
+  );
+});
+
+function hashedLine(name: string): string {
+  const salt = Buffer.alloc(20, name);
+  const hash = createHmac("sha1", salt).update(name).digest("base64");
+  return `|1|${salt.toString("base64")}|${hash} {ed25519}`;
+}
 
 test("the key types known for a host are listed once, in order, and by port first", () => {
   const { entries } = parseKnownHosts(fill("host {rsa}\nhost {ed25519}\nhost {other}\n[host]:2222 {ed25519}"), "file");
@@ -160,7 +210,8 @@ test("broken lines are counted and do not hide the others", () => {
   ];
   const text = fill([...broken, "host ssh-rsa AAAAC3Nz", "@cert-authority * {rsa}", "host {ed25519}"].join("\n"));
   const read = parseKnownHosts(text, "file");
-  expect(read).toMatchObject({ brokenLines: 6, certificateLines: 1, entries: [{ line: 8 }] });
+  const authorities = [{ file: "file", line: 7, hosts: "*" }];
+  expect(read).toMatchObject({ brokenLines: 6, authorities, entries: [{ line: 8 }] });
 });
 
 test("reading any text throws nothing", () => {
