@@ -1,5 +1,6 @@
 /** Which gateway a command line means, and the credentials that may be shown to it. */
 import type { Credential, GatewayAddress } from "../client/connect-gateway.ts";
+import { isLoopbackHost } from "../config/address.ts";
 import { parseGatewayUrl, urlProblem } from "../config/gateway-url.ts";
 import type { StatePaths } from "../config/paths.ts";
 import type { Config } from "../config/resolve.ts";
@@ -42,7 +43,6 @@ export interface TargetSources extends Required<TargetPreference> {
 /** Decides. Nothing secret is in the answer that must not be sent. */
 export async function findTarget({ flags, paths, ...sources }: TargetSources): Promise<CommandTarget> {
   const { assertSafeTransport, resolveTarget } = await import("../config/target.ts");
-  const { isLoopbackHost } = await import("../config/address.ts");
   const running = await runningGateways(paths);
   const target = await resolveTarget({
     ...sources,
