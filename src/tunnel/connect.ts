@@ -96,7 +96,8 @@ export class SshConnection implements AsyncDisposable {
     void firstCommand(opened.client).then((session) => (this.serverSession = session));
 
     let reason: OpenClawError | undefined;
-    const stopWatching = watchSilence(opened.socket, keepaliveMs, runtime, (silentMs) => {
+    const watched = { socket: opened.socket, keepaliveMs, runtime, load: () => this.bridges.size };
+    const stopWatching = watchSilence(watched, (silentMs) => {
       reason ??= new OpenClawError("ssh", `${where} gave no sign of life for ${silentMs} ms`);
       opened.socket.destroy();
     });
