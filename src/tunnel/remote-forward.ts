@@ -161,7 +161,7 @@ export class RemoteForward implements ListeningEnd {
       const from = `${bracketed(srcIP)}:${srcPort}`;
       const closed = () => {
         release();
-        this.#target.look(); // what closes its connections may be gone
+        this.#target.suspect(); // what closes its connections may be gone
       };
       if (connection.isOpen) connection.bridges.join(target, accept(), forward.count(from, runtime.now(), closed));
       else target.destroy().once("close", release);

@@ -9,6 +9,8 @@ export interface Reach {
 }
 
 const glanceMs = 1_000;
+/** A glance reads tables that may be long: pauses between glances are this many times as long as the last one took. */
+const pausePerGlance = 200;
 const firstLookMs = 50;
 const slowestGlanceMs = 250;
 const slowestKnockMs = 1_000;
@@ -23,6 +25,8 @@ export class TargetWatch {
   readonly #changed: (isThere: boolean) => void;
   #isThere = true;
   #canGlance = false;
+  #lookedAtMs = 0;
+  #lookTookMs = 0;
   #misses = 0;
   /** Counts starts and stops, so that a look that was under way when it was stopped says nothing any more. */
   #round = 0;
@@ -43,7 +47,7 @@ export class TargetWatch {
   start(): void {
     this.stop();
     this.#isWatching = true;
-    this.look();
+    this.#look();
   }
 
   stop(): void {
@@ -61,13 +65,22 @@ export class TargetWatch {
     this.#lookIn(firstLookMs);
   }
 
-  /** Looks now, because the target may just have gone. */
-  look(): void {
-    if (!this.#isWatching) return;
+  /** The target may just have gone: looks now, or a moment after the last look. */
+  suspect(): void {
+    if (!this.#isWatching || !this.#isThere) return;
+    const untilNextMs = slowestGlanceMs - Math.abs(this.#runtime.now() - this.#lookedAtMs);
+    if (untilNextMs > 0) this.#lookIn(untilNextMs);
+    else this.#look();
+  }
+
+  #look(): void {
     this.#cancel();
     const round = ++this.#round;
+    this.#lookedAtMs = this.#runtime.now();
     const seen = (isThere: boolean | undefined) => {
-      if (round === this.#round) this.#saw(isThere);
+      if (round !== this.#round) return;
+      this.#lookTookMs = Math.max(0, this.#runtime.now() - this.#lookedAtMs);
+      this.#saw(isThere);
     };
     this.#see().then(seen, () => seen(false));
   }
@@ -82,7 +95,7 @@ export class TargetWatch {
     if (isThere !== undefined && isThere !== this.#isThere) this.#tell(isThere);
     const slowestMs = this.#canGlance ? slowestGlanceMs : slowestKnockMs;
     if (!this.#isThere) this.#lookIn(Math.min(slowestMs, firstLookMs * 2 ** this.#misses++));
-    else if (isThere !== undefined) this.#lookIn(glanceMs);
+    else if (isThere !== undefined) this.#lookIn(Math.max(glanceMs, pausePerGlance * this.#lookTookMs));
   }
 
   #tell(isThere: boolean): void {
@@ -93,6 +106,6 @@ export class TargetWatch {
 
   #lookIn(ms: number): void {
     this.#cancel();
-    this.#cancel = this.#runtime.after(ms, () => this.look());
+    this.#cancel = this.#runtime.after(ms, () => this.#look());
   }
 }
