@@ -1,7 +1,7 @@
 /** How long to wait before the next try: full jitter, so that the clients of a restarted server do not come back together. */
 import type { Runtime } from "../runtime.ts";
 
-const firstCeilingMs = 50;
+const firstCeilingMs = 25;
 const slowestRetryMs = 30_000;
 
 /**
