@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { startSshd } from "../test/support/sshd.ts";
-import { hasNativeCrypto } from "../src/tunnel/ssh2.ts";
+import { hasNativeCrypto } from "../src/ssh/ssh2.ts";
 import type { Row } from "./row.ts";
 import { stagePackage } from "./stage.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";

@@ -9,14 +9,15 @@ const sees: Readonly<Record<string, readonly string[]>> = {
   pairing: ["protocol"],
   store: [],
   config: [],
-  tunnel: [],
+  ssh: [],
+  tunnel: ["ssh"],
   transport: ["protocol"],
   client: ["transport", "identity", "protocol"],
   node: ["client", "transport", "identity", "protocol"],
   gateway: ["transport", "store", "pairing", "identity", "protocol"],
   state: ["store", "config", "identity"],
-  demo: ["tunnel", "store"],
-  link: ["client", "tunnel", "pairing", "identity", "protocol"],
+  demo: ["tunnel", "ssh", "store"],
+  link: ["client", "tunnel", "ssh", "pairing", "identity", "protocol"],
   cli: [
     "link",
     "demo",
@@ -26,6 +27,7 @@ const sees: Readonly<Record<string, readonly string[]>> = {
     "client",
     "transport",
     "tunnel",
+    "ssh",
     "config",
     "store",
     "pairing",
@@ -41,7 +43,7 @@ const frontDoor = "index.ts";
 /** Where each of these may be imported, and nowhere else: the edges of the house. */
 const edges: Readonly<Record<string, string>> = {
   ws: "transport",
-  ssh2: "tunnel",
+  ssh2: "ssh",
   commander: "cli",
   "node:sqlite": "store",
 };

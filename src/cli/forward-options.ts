@@ -1,7 +1,7 @@
 /** The options that name a tunnel's forwards, written once, and what they come to. */
 import type { Command } from "commander";
 import { OpenClawError } from "../errors.ts";
-import type { ForwardSpec } from "../tunnel/destination.ts";
+import type { ForwardSpec } from "../ssh/destination.ts";
 import { collect } from "./globals.ts";
 
 export interface ForwardFlags {
@@ -21,7 +21,7 @@ export function addForwardOptions(command: Command): Command {
 
 /** The forwards, remote ones first. Throws `usage` for one that cannot be read, and when there is none. */
 export async function readForwards({ remoteForward = [], localForward = [] }: ForwardFlags): Promise<ForwardSpec[]> {
-  const { parseForward } = await import("../tunnel/destination.ts");
+  const { parseForward } = await import("../ssh/destination.ts");
   const forwards = [
     ...remoteForward.map((text) => parseForward("remote", text)),
     ...localForward.map((text) => parseForward("local", text)),

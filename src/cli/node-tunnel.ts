@@ -2,7 +2,7 @@
 import type { GatewayAddress } from "../client/connect-gateway.ts";
 import { isLoopbackHost } from "../config/address.ts";
 import { OpenClawError } from "../errors.ts";
-import { bracketed, type ForwardSpec, parseDestination } from "../tunnel/destination.ts";
+import { bracketed, type ForwardSpec, parseDestination } from "../ssh/destination.ts";
 import type { Context } from "./context.ts";
 import { readSshOptions, type SshFlags } from "./ssh-options.ts";
 import type { TargetFlags } from "./target-options.ts";

@@ -4,9 +4,9 @@ import type { Command } from "commander";
 import { parseDuration } from "../config/duration.ts";
 import { OpenClawError } from "../errors.ts";
 import type { Secret } from "../secret.ts";
-import type { HostKeyQuestion } from "../tunnel/host-keys.ts";
-import type { GivenSsh } from "../tunnel/route.ts";
-import type { LocalFacts } from "../tunnel/ssh-config-tokens.ts";
+import type { HostKeyQuestion } from "../ssh/host-keys.ts";
+import type { GivenSsh } from "../ssh/route.ts";
+import type { LocalFacts } from "../ssh/ssh-config-tokens.ts";
 import type { TunnelOptions } from "../tunnel/tunnel.ts";
 import type { Context } from "./context.ts";
 import { collect } from "./globals.ts";
@@ -55,9 +55,9 @@ export function addSshOptions(command: Command): Command {
  * cannot be read, `ssh-auth` for a key that others can read.
  */
 export async function readSshOptions(context: Context, destination: string, flags: SshFlags): Promise<SshChoice> {
-  const { parseDestination } = await import("../tunnel/destination.ts");
-  const { planRoute } = await import("../tunnel/route.ts");
-  const { readSshConfig } = await import("../tunnel/ssh-config-file.ts");
+  const { parseDestination } = await import("../ssh/destination.ts");
+  const { planRoute } = await import("../ssh/route.ts");
+  const { readSshConfig } = await import("../ssh/ssh-config-file.ts");
   const parsed = parseDestination(destination);
   const local = localFacts(context);
   const config = await readSshConfig({ home: local.home, file: flags.sshConfig });

@@ -13,7 +13,7 @@ import {
   withdrawTunnel,
 } from "../state/tunnel-record.ts";
 import { type ControlMethods, ownerMethods, serveControl, type TunnelOwner } from "../tunnel/control-server.ts";
-import { type ForwardSpec, formatDestination } from "../tunnel/destination.ts";
+import { type ForwardSpec, formatDestination } from "../ssh/destination.ts";
 import { Forward } from "../tunnel/forward.ts";
 import { ConnectionLimits, type LimitOptions } from "../tunnel/limits.ts";
 import type { TunnelReport, TunnelSummary } from "../tunnel/report.ts";

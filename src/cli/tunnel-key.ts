@@ -1,8 +1,8 @@
 /** The key of `tunnel key`: the one that was named, or one of this machine's own that is made when there is none. */
 import { OpenClawError } from "../errors.ts";
 import { readTextFile } from "../store/atomic-file.ts";
-import { Credentials } from "../tunnel/credentials.ts";
-import { publicBlobOf } from "../tunnel/ssh-key.ts";
+import { Credentials } from "../ssh/credentials.ts";
+import { publicBlobOf } from "../ssh/ssh-key.ts";
 import type { Context } from "./context.ts";
 
 export interface TunnelKeyFlags {
@@ -39,7 +39,7 @@ export async function findTunnelKey(context: Context, flags: TunnelKeyFlags): Pr
       hint: "make one without --test, put its line into authorized_keys on the server, then test it",
     });
   }
-  const { generateSshKey } = await import("../tunnel/ssh-key.ts");
+  const { generateSshKey } = await import("../ssh/ssh-key.ts");
   const { writeTextFile } = await import("../store/atomic-file.ts");
   await writeTextFile(path, generateSshKey("openclaw-tunnel").privateKey.reveal());
   return { path, created: true };

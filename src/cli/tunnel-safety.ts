@@ -1,6 +1,6 @@
 /** What is said about a tunnel's ports before it opens them, and which are refused. */
 import { existsSync } from "node:fs";
-import type { ForwardSpec } from "../tunnel/destination.ts";
+import type { ForwardSpec } from "../ssh/destination.ts";
 import {
   browserControlClashes,
   type BrowserControlClash,

@@ -6,8 +6,8 @@ import { userInfo } from "node:os";
 import { join } from "node:path";
 import { OpenClawError } from "../errors.ts";
 import type { Runtime } from "../runtime.ts";
-import { generateSshKey } from "../tunnel/ssh-key.ts";
-import { startSshServer } from "../tunnel/ssh-server.ts";
+import { generateSshKey } from "../ssh/ssh-key.ts";
+import { startSshServer } from "../ssh/ssh-server.ts";
 
 export interface SshHost extends AsyncDisposable {
   readonly kind: "openssh" | "in-process";

@@ -6,9 +6,9 @@
  * command takes away.
  */
 import { OpenClawError } from "../errors.ts";
-import { bracketed, formatForward, reachableAt } from "./destination.ts";
-import type { ForwardSpec } from "./destination.ts";
-import { blobType } from "./known-hosts.ts";
+import { bracketed, formatForward, reachableAt } from "../ssh/destination.ts";
+import type { ForwardSpec } from "../ssh/destination.ts";
+import { blobType } from "../ssh/known-hosts.ts";
 
 export interface KeyRestriction {
   readonly forwards: readonly ForwardSpec[];

@@ -10,12 +10,12 @@ import type { AddressInfo, Socket } from "node:net";
 import { OpenClawError, isFailure } from "../errors.ts";
 import { systemRuntime, withLog } from "../runtime.ts";
 import type { Runtime } from "../runtime.ts";
-import { reset } from "./bridge.ts";
-import { connectSsh, defaultKeepaliveMs } from "./connect.ts";
-import type { SshConnection } from "./connect.ts";
-import type { ForwardSpec } from "./destination.ts";
+import { reset } from "../ssh/bridge.ts";
+import { connectSsh, defaultKeepaliveMs } from "../ssh/connect.ts";
+import type { SshConnection } from "../ssh/connect.ts";
+import type { ForwardSpec } from "../ssh/destination.ts";
 import { FaultRelay } from "./fault-relay.ts";
-import { sshPort } from "./known-hosts.ts";
+import { sshPort } from "../ssh/known-hosts.ts";
 import { openTunnel } from "./tunnel.ts";
 import type { Tunnel, TunnelEvent, TunnelOptions } from "./tunnel.ts";
 

@@ -2,7 +2,7 @@
 import { connect, createServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
 import type { Runtime } from "../runtime.ts";
-import { reset } from "./bridge.ts";
+import { reset } from "../ssh/bridge.ts";
 
 export interface RelayTarget {
   readonly host: string;

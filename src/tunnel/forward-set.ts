@@ -1,8 +1,8 @@
 /** All forwards of a tunnel: what listens over which SSH connection, and what becomes of a port that cannot be had. */
 import { isFailure } from "../errors.ts";
 import type { Runtime } from "../runtime.ts";
-import type { SshConnection } from "./connect.ts";
-import type { ForwardDirection, ForwardSpec } from "./destination.ts";
+import type { SshConnection } from "../ssh/connect.ts";
+import type { ForwardDirection, ForwardSpec } from "../ssh/destination.ts";
 import { Forward } from "./forward.ts";
 import { isForbidden, listenPatiently } from "./held-port.ts";
 import type { ConnectionLimits } from "./limits.ts";
@@ -12,7 +12,7 @@ import { Probes } from "./probe.ts";
 import { RemoteForward, serveRemoteForwards } from "./remote-forward.ts";
 import type { ConnectionRow, ForwardCheck } from "./report.ts";
 import { chance } from "./retry-delay.ts";
-import type { ServerSession } from "./server-session.ts";
+import type { ServerSession } from "../ssh/server-session.ts";
 
 export interface ForwardSetOptions {
   readonly forwards: readonly ForwardSpec[];

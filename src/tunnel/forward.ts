@@ -1,9 +1,9 @@
 /** One forward and what passed through it, whichever side listens. */
 import { connect } from "node:net";
 import type { Socket } from "node:net";
-import type { BridgeObserver } from "./bridge.ts";
-import { formatTarget } from "./destination.ts";
-import type { ForwardDirection, ForwardSpec, ForwardTarget } from "./destination.ts";
+import type { BridgeObserver } from "../ssh/bridge.ts";
+import { formatTarget } from "../ssh/destination.ts";
+import type { ForwardDirection, ForwardSpec, ForwardTarget } from "../ssh/destination.ts";
 import type { ConnectionRow } from "./report.ts";
 
 /**

@@ -1,11 +1,11 @@
 /** What to make of a server that refuses to listen: our own dead session holds the port, somebody else does, or nobody may. */
 import { OpenClawError, isFailure } from "../errors.ts";
 import type { Runtime } from "../runtime.ts";
-import type { SshConnection } from "./connect.ts";
-import { bracketed } from "./destination.ts";
+import type { SshConnection } from "../ssh/connect.ts";
+import { bracketed } from "../ssh/destination.ts";
 import type { Forward } from "./forward.ts";
 import type { Holder, Probes } from "./probe.ts";
-import { endSession, type ServerSession } from "./server-session.ts";
+import { endSession, type ServerSession } from "../ssh/server-session.ts";
 
 const firstAgainMs = 20;
 const slowestAgainMs = 500;

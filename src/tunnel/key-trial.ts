@@ -1,14 +1,14 @@
 /** Tries what a key may do on a server: that it may do the forwards it is for, and that everything else is refused. */
-import type { ClientChannel } from "ssh2";
+import type { ClientChannel } from "../ssh/ssh2.ts";
 import { systemRuntime } from "../runtime.ts";
 import type { Runtime } from "../runtime.ts";
 import { checkAddress } from "./authorized-key.ts";
 import type { KeyRestriction } from "./authorized-key.ts";
-import { connectSsh } from "./connect.ts";
-import type { SshConnection, SshOptions } from "./connect.ts";
-import { formatForward, formatTarget } from "./destination.ts";
-import type { ForwardSpec, ForwardTarget } from "./destination.ts";
-import { sshPort } from "./known-hosts.ts";
+import { connectSsh } from "../ssh/connect.ts";
+import type { SshConnection, SshOptions } from "../ssh/connect.ts";
+import { formatForward, formatTarget } from "../ssh/destination.ts";
+import type { ForwardSpec, ForwardTarget } from "../ssh/destination.ts";
+import { sshPort } from "../ssh/known-hosts.ts";
 import { isLoopback } from "./port-safety.ts";
 
 /** One attempt. `unknown`: the server gave no answer that tells. */

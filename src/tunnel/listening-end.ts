@@ -1,6 +1,6 @@
 /** What a tunnel does with each of its forwards, whichever side listens. */
 import type { Runtime } from "../runtime.ts";
-import type { SshConnection } from "./connect.ts";
+import type { SshConnection } from "../ssh/connect.ts";
 import type { Forward } from "./forward.ts";
 import type { ConnectionLimits } from "./limits.ts";
 import type { ForwardCheck } from "./report.ts";

@@ -1,6 +1,6 @@
 /** Whether somebody listens on this machine, told by the system itself: no connection is made, so nobody is disturbed. */
 import { readFile } from "node:fs/promises";
-import type { ForwardTarget } from "./destination.ts";
+import type { ForwardTarget } from "../ssh/destination.ts";
 
 const loopbackNames = /^(?:localhost|127(?:\.\d{1,3}){3}|::1)$/i;
 

@@ -1,11 +1,11 @@
 /** Local forwards (`-L`): a port here whose connections are passed on to targets the server can reach (RFC 4254 § 7.2). */
 import { connect, createServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
-import type { ClientChannel } from "ssh2";
+import type { ClientChannel } from "../ssh/ssh2.ts";
 import { OpenClawError, isFailure, systemCode } from "../errors.ts";
-import { reset } from "./bridge.ts";
-import type { SshConnection } from "./connect.ts";
-import { bracketed, formatTarget, reachableAt } from "./destination.ts";
+import { reset } from "../ssh/bridge.ts";
+import type { SshConnection } from "../ssh/connect.ts";
+import { bracketed, formatTarget, reachableAt } from "../ssh/destination.ts";
 import type { Forward } from "./forward.ts";
 import type { ListeningEnd, Surroundings } from "./listening-end.ts";
 import { openFailure } from "./probe.ts";

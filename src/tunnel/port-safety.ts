@@ -2,9 +2,9 @@
 import { BlockList, connect, isIP } from "node:net";
 import { OpenClawError } from "../errors.ts";
 import type { Runtime } from "../runtime.ts";
-import type { SshConnection } from "./connect.ts";
-import { bracketed, formatForward, reachableAt } from "./destination.ts";
-import type { ForwardSpec } from "./destination.ts";
+import type { SshConnection } from "../ssh/connect.ts";
+import { bracketed, formatForward, reachableAt } from "../ssh/destination.ts";
+import type { ForwardSpec } from "../ssh/destination.ts";
 
 /** Where a gateway listens unless it is told otherwise. */
 export const defaultGatewayPort = 18_789;

@@ -2,10 +2,10 @@
  * Questions that travel through a forward and are recognised when they come back: a line with a nonce, dialled at the listening port from
  * the server's side. Whoever sees it come back knows that the port leads here.
  */
-import type { ClientChannel } from "ssh2";
+import type { ClientChannel } from "../ssh/ssh2.ts";
 import type { Runtime } from "../runtime.ts";
-import type { SshConnection } from "./connect.ts";
-import { reachableAt } from "./destination.ts";
+import type { SshConnection } from "../ssh/connect.ts";
+import { reachableAt } from "../ssh/destination.ts";
 import type { Forward } from "./forward.ts";
 
 /**

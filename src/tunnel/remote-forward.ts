@@ -1,8 +1,8 @@
 /** Remote forwards (`-R`): the server listens and passes its connections on to targets here (RFC 4254 § 7.1). */
-import type { AcceptConnection, ClientChannel, TcpConnectionDetails } from "ssh2";
+import type { AcceptConnection, ClientChannel, TcpConnectionDetails } from "../ssh/ssh2.ts";
 import { OpenClawError, isFailure } from "../errors.ts";
-import type { SshConnection } from "./connect.ts";
-import { bracketed, formatTarget } from "./destination.ts";
+import type { SshConnection } from "../ssh/connect.ts";
+import { bracketed, formatTarget } from "../ssh/destination.ts";
 import { type Forward, dialTarget } from "./forward.ts";
 import { isListeningHere } from "./listening.ts";
 import type { ListeningEnd, Surroundings } from "./listening-end.ts";

@@ -1,5 +1,5 @@
 /** What a running tunnel tells about itself: the shapes behind `tunnel list`, `tunnel inspect` and `tunnel check`. */
-import type { ForwardDirection } from "./destination.ts";
+import type { ForwardDirection } from "../ssh/destination.ts";
 import type { ForwardRow } from "./forward.ts";
 
 /** `up`: connected and every forward asked for; `reconnecting`: the next try is under way; `down`: closed, or given up. */

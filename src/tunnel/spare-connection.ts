@@ -1,6 +1,6 @@
 /** A second connection that stands by: authenticated, carrying nothing, ready when the first one is lost. */
 import type { Runtime } from "../runtime.ts";
-import type { SshConnection } from "./connect.ts";
+import type { SshConnection } from "../ssh/connect.ts";
 import { chance, retryDelay } from "./retry-delay.ts";
 
 export class SpareConnection {

@@ -1,7 +1,7 @@
 /** What `tunnel inspect` says about the SSH connection in use. */
-import type { SshConnection } from "./connect.ts";
+import type { SshConnection } from "../ssh/connect.ts";
 import type { SshReport } from "./report.ts";
-import { hasNativeCrypto } from "./ssh2.ts";
+import { hasNativeCrypto } from "../ssh/ssh2.ts";
 
 /** The connection's negotiated algorithms, its host key, and what encrypts. */
 export function describeSsh(connection: SshConnection, hotSpare: boolean): SshReport {

@@ -5,7 +5,7 @@ import { connect, createServer, type Server } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Secret } from "../../src/secret.ts";
-import { startSshServer, type SshServer } from "../../src/tunnel/ssh-server.ts";
+import { startSshServer, type SshServer } from "../../src/ssh/ssh-server.ts";
 import { at, listAt } from "../support/raw-client.ts";
 import { binPath, CliHome, type RunningCli } from "../support/run-cli.ts";
 import { runTool, type Sshd, startSshd } from "../support/sshd.ts";

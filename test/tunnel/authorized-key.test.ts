@@ -6,7 +6,7 @@ import { authorizedKeyLine } from "../../src/tunnel/authorized-key.ts";
 import type { KeyRestriction } from "../../src/tunnel/authorized-key.ts";
 import { tryKey } from "../../src/tunnel/key-trial.ts";
 import type { KeyAttempt } from "../../src/tunnel/key-trial.ts";
-import { generateSshKey } from "../../src/tunnel/ssh-key.ts";
+import { generateSshKey } from "../../src/ssh/ssh-key.ts";
 import { startSshd, freePort } from "../support/sshd.ts";
 import type { Sshd } from "../support/sshd.ts";
 import { exchange, startEcho } from "./tcp.ts";

@@ -7,7 +7,7 @@ import { freePort, startSshd } from "../support/sshd.ts";
 import type { Sshd } from "../support/sshd.ts";
 import { dial, exchange, readAll, sha256, startEcho, startTarget, until } from "./tcp.ts";
 import { local, optionsFor, remote, temporaryDirectory, watchTunnel } from "./world.ts";
-import type { ForwardSpec } from "../../src/tunnel/destination.ts";
+import type { ForwardSpec } from "../../src/ssh/destination.ts";
 
 let sshd: Sshd;
 beforeAll(async () => {

@@ -5,7 +5,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { knownHostsFiles } from "../../src/tunnel/host-keys.ts";
+import { knownHostsFiles } from "../../src/ssh/host-keys.ts";
 import { runTool, startSshd, type Sshd } from "../support/sshd.ts";
 import { dial, exchange, startEcho, until } from "./tcp.ts";
 import { local, optionsFor, remote, watchTunnel } from "./world.ts";

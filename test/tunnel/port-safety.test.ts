@@ -1,7 +1,7 @@
 /** Listening ports that deserve a word: a gateway's browser control, and addresses that others can reach. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { systemRuntime } from "../../src/runtime.ts";
-import { connectSsh } from "../../src/tunnel/connect.ts";
+import { connectSsh } from "../../src/ssh/connect.ts";
 import {
   browserControlClashes,
   clashWarning,

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { appendFile, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { knownHostsFiles } from "../../src/tunnel/host-keys.ts";
+import { knownHostsFiles } from "../../src/ssh/host-keys.ts";
 import { runTool, startSshd, type Sshd, type SshdOptions } from "../support/sshd.ts";
 import { startRelay } from "./relay.ts";
 import { dial, exchange, readAll, sha256, startEcho, startTarget, until } from "./tcp.ts";

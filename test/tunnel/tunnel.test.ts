@@ -14,7 +14,7 @@ import { dial, exchange, readAll, startEcho, startTarget, until } from "./tcp.ts
 import type { Target } from "./tcp.ts";
 import { local, optionsFor, remote, temporaryDirectory, watchTunnel } from "./world.ts";
 import type { Overrides } from "./world.ts";
-import { knownHostsFiles } from "../../src/tunnel/host-keys.ts";
+import { knownHostsFiles } from "../../src/ssh/host-keys.ts";
 
 let sshd: Sshd;
 let echo: Target;

@@ -4,13 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openTunnel } from "../../src/tunnel/tunnel.ts";
 import type { Tunnel, TunnelEvent, TunnelOptions } from "../../src/tunnel/tunnel.ts";
-import { Credentials } from "../../src/tunnel/credentials.ts";
-import type { CredentialOptions } from "../../src/tunnel/credentials.ts";
-import type { SshOptions } from "../../src/tunnel/connect.ts";
-import { knownHostsFiles } from "../../src/tunnel/host-keys.ts";
-import type { HostKeyOptions } from "../../src/tunnel/host-keys.ts";
-import { parseForward } from "../../src/tunnel/destination.ts";
-import type { ForwardSpec } from "../../src/tunnel/destination.ts";
+import { Credentials } from "../../src/ssh/credentials.ts";
+import type { CredentialOptions } from "../../src/ssh/credentials.ts";
+import type { SshOptions } from "../../src/ssh/connect.ts";
+import { knownHostsFiles } from "../../src/ssh/host-keys.ts";
+import type { HostKeyOptions } from "../../src/ssh/host-keys.ts";
+import { parseForward } from "../../src/ssh/destination.ts";
+import type { ForwardSpec } from "../../src/ssh/destination.ts";
 import type { Sshd } from "../support/sshd.ts";
 
 export interface Overrides extends Partial<Omit<SshOptions, "hostKeys" | "credentials">> {

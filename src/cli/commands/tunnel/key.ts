@@ -1,7 +1,7 @@
 /** `openclaw tunnel key` */
 import type { Command } from "commander";
 import { OpenClawError } from "../../../errors.ts";
-import type { ForwardSpec } from "../../../tunnel/destination.ts";
+import type { ForwardSpec } from "../../../ssh/destination.ts";
 import type { KeyAttempt } from "../../../tunnel/key-trial.ts";
 import type { Context } from "../../context.ts";
 import { addForwardOptions, type ForwardFlags, readForwards } from "../../forward-options.ts";
@@ -29,7 +29,7 @@ export function keyCommand(context: Context): Command {
     .option("--test", "try on the server what the key may do there, once the line is in place")
     .action(async (destination: string | undefined, flags: Flags) => {
       const { authorizedKeyLine } = await import("../../../tunnel/authorized-key.ts");
-      const { keyFingerprint } = await import("../../../tunnel/known-hosts.ts");
+      const { keyFingerprint } = await import("../../../ssh/known-hosts.ts");
       const { findTunnelKey, onlyKey, publicKeyOf } = await import("../../tunnel-key.ts");
       if (flags.test === true && destination === undefined) {
         throw new OpenClawError("usage", "a test needs a server", { hint: "name it: [user@]host[:port]" });

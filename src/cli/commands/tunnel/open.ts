@@ -1,6 +1,6 @@
 /** `openclaw tunnel open` */
 import type { Command } from "commander";
-import type { ForwardSpec } from "../../../tunnel/destination.ts";
+import type { ForwardSpec } from "../../../ssh/destination.ts";
 import type { Context } from "../../context.ts";
 import { addForwardOptions, type ForwardFlags, readForwards } from "../../forward-options.ts";
 import { defineCommand } from "../../globals.ts";
@@ -84,7 +84,7 @@ async function openInBackground(
 ): Promise<void> {
   const { describeForward } = await import("../../tunnel-events.ts");
   const { detach } = await import("../../detach.ts");
-  const { formatDestination, parseDestination } = await import("../../../tunnel/destination.ts");
+  const { formatDestination, parseDestination } = await import("../../../ssh/destination.ts");
   const { tunnelLogPath } = await import("../../../state/tunnel-log.ts");
   const { nameForTunnel } = await import("../../../state/tunnel-record.ts");
   const { reviewPorts } = await import("../../tunnel-safety.ts");

@@ -3,15 +3,15 @@ import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { connectSsh } from "../../src/tunnel/connect.ts";
-import type { SshOptions } from "../../src/tunnel/connect.ts";
-import { Credentials } from "../../src/tunnel/credentials.ts";
-import { knownHostsFiles } from "../../src/tunnel/host-keys.ts";
+import { connectSsh } from "../../src/ssh/connect.ts";
+import type { SshOptions } from "../../src/ssh/connect.ts";
+import { Credentials } from "../../src/ssh/credentials.ts";
+import { knownHostsFiles } from "../../src/ssh/host-keys.ts";
 import { startDropbear } from "../support/dropbear.ts";
 import type { Dropbear } from "../support/dropbear.ts";
 import { freePort, runTool, startSshd } from "../support/sshd.ts";
-import { dial, exchange, readAll, sha256, startEcho, startTarget } from "./tcp.ts";
-import { local, optionsFor, remote, watchTunnel } from "./world.ts";
+import { dial, exchange, readAll, sha256, startEcho, startTarget } from "../tunnel/tcp.ts";
+import { local, optionsFor, remote, watchTunnel } from "../tunnel/world.ts";
 
 // dropbear reads keys only from the home of a real user, and only root can make one for the time being.
 describe.runIf(process.getuid?.() === 0)("dropbear", () => {

@@ -4,12 +4,12 @@ import { once } from "node:events";
 import { Duplex, PassThrough } from "node:stream";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterAll, describe, expect, test } from "vitest";
-import { connectSsh } from "../../src/tunnel/connect.ts";
-import { gatherWrites, hasQuickPackets } from "../../src/tunnel/quick-packets.ts";
-import { hasNativeCrypto } from "../../src/tunnel/ssh2.ts";
+import { connectSsh } from "../../src/ssh/connect.ts";
+import { gatherWrites, hasQuickPackets } from "../../src/ssh/quick-packets.ts";
+import { hasNativeCrypto } from "../../src/ssh/ssh2.ts";
 import { startSshd } from "../support/sshd.ts";
-import { dial, exchange, readAll, sha256, startEcho } from "./tcp.ts";
-import { optionsFor, remote, watchTunnel } from "./world.ts";
+import { dial, exchange, readAll, sha256, startEcho } from "../tunnel/tcp.ts";
+import { optionsFor, remote, watchTunnel } from "../tunnel/world.ts";
 
 describe.each([
   ["aes128-gcm@openssh.com"],

@@ -3,12 +3,12 @@ import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { systemRuntime } from "../../src/runtime.ts";
-import { connectSsh } from "../../src/tunnel/connect.ts";
-import { algorithmsFor, knownHostsFiles } from "../../src/tunnel/host-keys.ts";
-import type { HostKeyOptions } from "../../src/tunnel/host-keys.ts";
+import { connectSsh } from "../../src/ssh/connect.ts";
+import { algorithmsFor, knownHostsFiles } from "../../src/ssh/host-keys.ts";
+import type { HostKeyOptions } from "../../src/ssh/host-keys.ts";
 import { startSshd } from "../support/sshd.ts";
 import type { Sshd } from "../support/sshd.ts";
-import { optionsFor, temporaryDirectory } from "./world.ts";
+import { optionsFor, temporaryDirectory } from "../tunnel/world.ts";
 
 let sshd: Sshd;
 let known: string;

@@ -1,10 +1,10 @@
 /** The way to a destination: flags before the configuration before defaults, and which servers lie between. */
 import { describe, expect, test } from "vitest";
 import { Secret } from "../../src/secret.ts";
-import { parseDestination } from "../../src/tunnel/destination.ts";
-import { planRoute } from "../../src/tunnel/route.ts";
-import type { GivenSsh } from "../../src/tunnel/route.ts";
-import { parseConfig } from "../../src/tunnel/ssh-config-syntax.ts";
+import { parseDestination } from "../../src/ssh/destination.ts";
+import { planRoute } from "../../src/ssh/route.ts";
+import type { GivenSsh } from "../../src/ssh/route.ts";
+import { parseConfig } from "../../src/ssh/ssh-config-syntax.ts";
 
 const env = { SSH_AUTH_SOCK: "/run/agent", OTHER_AGENT: "/run/other" };
 const local = { home: "/home/me", user: "me", uid: 1000, hostName: "desk.example", env };

@@ -1,7 +1,7 @@
 /** How long an SSH server may say nothing. */
 import { expect, test } from "vitest";
 import { systemRuntime } from "../../src/runtime.ts";
-import { watchSilence } from "../../src/tunnel/silence.ts";
+import { watchSilence } from "../../src/ssh/silence.ts";
 
 /** A server that falls silent after `lively` polls; the polls until that is noticed, by timers that the test calls itself. */
 function pollsUntilNoticed(load: number, lively = 0): number {

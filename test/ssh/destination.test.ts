@@ -2,8 +2,8 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { isFailure } from "../../src/errors.ts";
-import { formatDestination, formatForward, parseDestination, parseForward } from "../../src/tunnel/destination.ts";
-import type { Destination, ForwardSpec } from "../../src/tunnel/destination.ts";
+import { formatDestination, formatForward, parseDestination, parseForward } from "../../src/ssh/destination.ts";
+import type { Destination, ForwardSpec } from "../../src/ssh/destination.ts";
 
 const hostNames = fc.oneof(fc.domain(), fc.ipV4(), fc.ipV6(), fc.constant("localhost"));
 const userNames = fc.stringMatching(/^[A-Za-z_][A-Za-z0-9_.@-]{0,15}$/);

@@ -4,6 +4,8 @@
  */
 import { createRequire } from "node:module";
 
+export type { AcceptConnection, ClientChannel, TcpConnectionDetails } from "ssh2";
+
 /** The client, once. */
 export async function loadClient(): Promise<typeof import("ssh2").Client> {
   const { default: Client } = await import("ssh2/lib/client.js");

@@ -5,13 +5,13 @@ import { join } from "node:path";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { isFailure, OpenClawError } from "../../src/errors.ts";
-import { settingsFor } from "../../src/tunnel/ssh-config.ts";
-import type { HostConfig } from "../../src/tunnel/ssh-config.ts";
-import { readSshConfig } from "../../src/tunnel/ssh-config-file.ts";
-import { parseConfig } from "../../src/tunnel/ssh-config-syntax.ts";
-import { expandPath } from "../../src/tunnel/ssh-config-tokens.ts";
+import { settingsFor } from "../../src/ssh/ssh-config.ts";
+import type { HostConfig } from "../../src/ssh/ssh-config.ts";
+import { readSshConfig } from "../../src/ssh/ssh-config-file.ts";
+import { parseConfig } from "../../src/ssh/ssh-config-syntax.ts";
+import { expandPath } from "../../src/ssh/ssh-config-tokens.ts";
 import { runTool } from "../support/sshd.ts";
-import { temporaryDirectory } from "./world.ts";
+import { temporaryDirectory } from "../tunnel/world.ts";
 
 const localUser = userInfo().username;
 const local = {

@@ -7,15 +7,15 @@ import ssh2 from "ssh2";
 import type { AuthContext, Prompt } from "ssh2";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { Secret } from "../../src/secret.ts";
-import { shown } from "../../src/tunnel/answers.ts";
-import { connectSsh } from "../../src/tunnel/connect.ts";
-import type { SshOptions } from "../../src/tunnel/connect.ts";
-import { Credentials } from "../../src/tunnel/credentials.ts";
-import type { CredentialOptions, ServerQuestion } from "../../src/tunnel/credentials.ts";
-import { generateSshKey } from "../../src/tunnel/ssh-key.ts";
+import { shown } from "../../src/ssh/answers.ts";
+import { connectSsh } from "../../src/ssh/connect.ts";
+import type { SshOptions } from "../../src/ssh/connect.ts";
+import { Credentials } from "../../src/ssh/credentials.ts";
+import type { CredentialOptions, ServerQuestion } from "../../src/ssh/credentials.ts";
+import { generateSshKey } from "../../src/ssh/ssh-key.ts";
 import { runTool, startSshd } from "../support/sshd.ts";
 import type { Sshd } from "../support/sshd.ts";
-import { optionsFor } from "./world.ts";
+import { optionsFor } from "../tunnel/world.ts";
 
 /** Answers by what the prompt begins with, and keeps the questions. */
 function person(answers: Readonly<Record<string, readonly (string | undefined)[]>>) {

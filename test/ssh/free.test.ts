@@ -1,6 +1,6 @@
 /** Memory is given back at once, and only what nobody else has. */
 import { expect, test } from "vitest";
-import { free } from "../../src/tunnel/free.ts";
+import { free } from "../../src/ssh/free.ts";
 
 test.each<[name: string, chunk: Buffer, left: number]>([
   ["a large chunk with memory of its own is freed", Buffer.allocUnsafeSlow(65_536), 0],

@@ -4,17 +4,17 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Secret } from "../../src/secret.ts";
-import { connectSsh } from "../../src/tunnel/connect.ts";
-import type { SshConnection, SshOptions } from "../../src/tunnel/connect.ts";
-import { Credentials } from "../../src/tunnel/credentials.ts";
-import type { CredentialOptions } from "../../src/tunnel/credentials.ts";
-import { knownHostsFiles } from "../../src/tunnel/host-keys.ts";
-import { generateSshKey } from "../../src/tunnel/ssh-key.ts";
-import { startSshServer } from "../../src/tunnel/ssh-server.ts";
-import type { SshServer, SshServerOptions } from "../../src/tunnel/ssh-server.ts";
+import { connectSsh } from "../../src/ssh/connect.ts";
+import type { SshConnection, SshOptions } from "../../src/ssh/connect.ts";
+import { Credentials } from "../../src/ssh/credentials.ts";
+import type { CredentialOptions } from "../../src/ssh/credentials.ts";
+import { knownHostsFiles } from "../../src/ssh/host-keys.ts";
+import { generateSshKey } from "../../src/ssh/ssh-key.ts";
+import { startSshServer } from "../../src/ssh/ssh-server.ts";
+import type { SshServer, SshServerOptions } from "../../src/ssh/ssh-server.ts";
 import { runTool } from "../support/sshd.ts";
-import { exchange, readAll, sha256, startEcho, startTarget, until } from "./tcp.ts";
-import { local, remote, temporaryDirectory, watchTunnel } from "./world.ts";
+import { exchange, readAll, sha256, startEcho, startTarget, until } from "../tunnel/tcp.ts";
+import { local, remote, temporaryDirectory, watchTunnel } from "../tunnel/world.ts";
 
 const key = generateSshKey();
 

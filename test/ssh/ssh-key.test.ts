@@ -3,10 +3,10 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import ssh2 from "ssh2";
 import { describe, expect, test } from "vitest";
-import { keyFingerprint } from "../../src/tunnel/known-hosts.ts";
-import { generateSshKey, isEncryptedKey, publicBlobOf } from "../../src/tunnel/ssh-key.ts";
+import { keyFingerprint } from "../../src/ssh/known-hosts.ts";
+import { generateSshKey, isEncryptedKey, publicBlobOf } from "../../src/ssh/ssh-key.ts";
 import { runTool } from "../support/sshd.ts";
-import { temporaryDirectory } from "./world.ts";
+import { temporaryDirectory } from "../tunnel/world.ts";
 
 describe("a fresh key", () => {
   test("is one that ssh-keygen reads, with the same public half", async () => {

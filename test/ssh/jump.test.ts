@@ -1,15 +1,15 @@
 /** Connections through jump hosts, each OpenSSH's own server: checked and authenticated one by one, and lost together. */
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { connectSsh } from "../../src/tunnel/connect.ts";
-import type { SshOptions } from "../../src/tunnel/connect.ts";
-import { knownHostsFiles } from "../../src/tunnel/host-keys.ts";
+import { connectSsh } from "../../src/ssh/connect.ts";
+import type { SshOptions } from "../../src/ssh/connect.ts";
+import { knownHostsFiles } from "../../src/ssh/host-keys.ts";
 import { startSshd } from "../support/sshd.ts";
 import type { Sshd } from "../support/sshd.ts";
-import { startRelay } from "./relay.ts";
-import { dial, exchange, sha256, startEcho, startTarget, until } from "./tcp.ts";
-import { local, optionsFor, remote, watchTunnel } from "./world.ts";
-import type { Overrides } from "./world.ts";
+import { startRelay } from "../tunnel/relay.ts";
+import { dial, exchange, sha256, startEcho, startTarget, until } from "../tunnel/tcp.ts";
+import { local, optionsFor, remote, watchTunnel } from "../tunnel/world.ts";
+import type { Overrides } from "../tunnel/world.ts";
 
 let first: Sshd;
 let second: Sshd;

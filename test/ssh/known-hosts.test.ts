@@ -11,10 +11,10 @@ import {
   knownKeyTypes,
   matchesHost,
   parseKnownHosts,
-} from "../../src/tunnel/known-hosts.ts";
-import type { HostKeyDecision } from "../../src/tunnel/known-hosts.ts";
+} from "../../src/ssh/known-hosts.ts";
+import type { HostKeyDecision } from "../../src/ssh/known-hosts.ts";
 import { runTool } from "../support/sshd.ts";
-import { temporaryDirectory } from "./world.ts";
+import { temporaryDirectory } from "../tunnel/world.ts";
 
 type KeyName = "ed25519" | "other" | "rsa";
 const publicKeys: Record<KeyName, string> = { ed25519: "", other: "", rsa: "" };
