@@ -250,6 +250,7 @@ async function approveRotateRevoke(
   const { requestId, deviceId } = await node.event("pairing-required", 0, { layer: "device" });
   expect(await ask("devices list")).toMatchObject({ pending: [{ requestId, deviceId }] });
   expect(await ask(`devices approve ${String(requestId)}`)).toMatchObject({ requestId });
+  await node.event("pairing-required", 0, { layer: "surface" });
   await gateway.approveSurfaces();
   await node.event("ready");
   const from = node.events.items.length;
