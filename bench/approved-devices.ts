@@ -46,7 +46,7 @@ export async function openBook(path: string): Promise<Book> {
   const runtime = systemRuntime;
   const tables = await Tables.open(await openSqliteStore(path), runtime);
   const base = { tables, sessions: new Sessions(runtime), runtime };
-  const tokens = new DeviceTokens({ ...base, tokenKey });
+  const tokens = new DeviceTokens({ ...base, tokenKey, isBusy: () => false });
   const devices = new Devices({ ...base, tokens, limits: policyOf({}).limits });
   return { tables, devices, tokens, [Symbol.asyncDispose]: () => tables.close() };
 }

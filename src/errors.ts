@@ -4,64 +4,72 @@
  * The closed list of failure codes. What each means, causes and costs (its exit code) is written once,
  * in `cli/failure-codes.ts`; a test keeps the two lists equal.
  */
-export type FailureCode =
+export const failureCodes = [
   // exit 1
-  | "failed"
-  | "internal"
-  | "protocol"
-  | "invoke-failed"
-  | "invoke-timeout"
-  | "state-unreadable"
-  | "state-unwritable"
+  "failed",
+  "internal",
+  "protocol",
+  "invoke-failed",
+  "invoke-timeout",
+  "state-unreadable",
+  "state-unwritable",
   // exit 2
-  | "usage"
-  | "config-invalid"
+  "usage",
+  "config-invalid",
   // exit 3
-  | "unreachable"
-  | "tls-failed"
-  | "not-a-gateway"
-  | "timeout"
-  | "starting"
-  | "node-offline"
+  "unreachable",
+  "tls-failed",
+  "not-a-gateway",
+  "timeout",
+  "starting",
+  "node-offline",
   // exit 4
-  | "unauthorized"
-  | "credential-missing"
-  | "token-mismatch"
-  | "password-mismatch"
-  | "device-token-mismatch"
-  | "device-identity-required"
-  | "device-signature-refused"
-  | "clock-skew"
-  | "bootstrap-invalid"
-  | "upgrade-refused"
-  | "insecure-transport"
-  | "tls-pin-mismatch"
-  | "host-key-changed"
-  | "host-key-unknown"
+  "unauthorized",
+  "credential-missing",
+  "token-mismatch",
+  "password-mismatch",
+  "device-token-mismatch",
+  "device-identity-required",
+  "device-signature-refused",
+  "clock-skew",
+  "bootstrap-invalid",
+  "upgrade-refused",
+  "insecure-transport",
+  "tls-pin-mismatch",
+  "host-key-changed",
+  "host-key-unknown",
   // exit 5
-  | "pairing-required"
-  | "surface-approval-required"
-  | "pairing-rejected"
-  | "approval-unconfirmed"
+  "pairing-required",
+  "surface-approval-required",
+  "pairing-rejected",
+  "approval-unconfirmed",
   // exit 6
-  | "forbidden"
-  | "scope-missing"
-  | "command-not-allowed"
+  "forbidden",
+  "scope-missing",
+  "command-not-allowed",
   // exit 7
-  | "rate-limited"
+  "rate-limited",
   // exit 8
-  | "ssh"
-  | "ssh-auth"
-  | "ssh-forward"
+  "ssh",
+  "ssh-auth",
+  "ssh-forward",
   // exit 9
-  | "conflict"
-  | "not-found"
-  | "ambiguous"
-  | "superseded"
-  | "port-in-use"
-  | "locked"
+  "conflict",
+  "not-found",
+  "ambiguous",
+  "superseded",
+  "port-in-use",
+  "locked",
   // exit 10
-  | "incompatible";
+  "incompatible",
+] as const;
+
+export type FailureCode = (typeof failureCodes)[number];
+
+/** Whether this is one of our codes, and not one of another version. */
+export function isFailureCode(code: unknown): code is FailureCode {
+  return failureCodes.some((known) => known === code);
+}
 
 export interface FailureOptions {
   /** What a person should do next, as a sentence fragment. */

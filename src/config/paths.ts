@@ -23,6 +23,8 @@ export interface StatePaths {
   readonly toolkitDir: string;
   readonly config: string;
   readonly identity: string;
+  /** What an `identity rotate` has done so far, while it is not over. */
+  readonly identityRotation: string;
   readonly deviceTokens: string;
   readonly database: string;
   readonly gatewayToken: string;
@@ -33,6 +35,8 @@ export interface StatePaths {
   readonly tunnelKey: string;
   readonly node: string;
   readonly execApprovals: string;
+  /** What this machine knows of the gateways it is linked with, one file for each. */
+  readonly linkDir: string;
   /** Control sockets and records of what is running. */
   readonly runDir: string;
   readonly logDir: string;
@@ -62,6 +66,7 @@ export function statePaths(choices: PathChoices): StatePaths {
     toolkitDir,
     config: ownConfig === undefined ? join(toolkitDir, "config.json5") : absolute(ownConfig, choices),
     identity: join(toolkitDir, "identity", "device.json"),
+    identityRotation: join(toolkitDir, "identity", "rotation.json"),
     deviceTokens: join(toolkitDir, "identity", "device-tokens.json"),
     database: join(toolkitDir, "gateway.db"),
     gatewayToken: join(toolkitDir, "gateway-token"),
@@ -70,6 +75,7 @@ export function statePaths(choices: PathChoices): StatePaths {
     tunnelKey: join(toolkitDir, "identity", "tunnel_ed25519"),
     node: join(toolkitDir, "node.json"),
     execApprovals: join(toolkitDir, "exec-approvals.json"),
+    linkDir: join(toolkitDir, "links"),
     runDir: join(toolkitDir, "run"),
     logDir: join(toolkitDir, "logs"),
     product: {

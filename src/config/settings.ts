@@ -116,6 +116,10 @@ export const settings = {
     fallback: "allowlist",
   }),
   "node.allow": setting(texts, "commands that the node offers; unset: all it knows", {}),
+  secretStore: setting(oneOf("auto", "keychain", "file"), "where a new device key and its tokens are kept", {
+    fallback: "auto",
+    env: "OPENCLAW_SECRET_STORE",
+  }),
   headers: setting(
     headersByName,
     "HTTP headers sent to the configured gateway, such as those of an access proxy",

@@ -8,6 +8,7 @@ import { readConnectParams } from "../protocol/handshake.ts";
 import { maxBytesBeforeHello } from "../protocol/limits.ts";
 import { toWireError, unavailable } from "../protocol/wire-error.ts";
 import { isFailure } from "../errors.ts";
+import { hashSecret } from "../secret.ts";
 import type { CloseInfo, FrameSocket, FrameSocketListener } from "../transport/frame-socket.ts";
 import type { OpenSocket } from "../transport/accept.ts";
 import type { Dispatcher } from "./dispatch.ts";
@@ -238,6 +239,7 @@ export class Connection implements FrameSocketListener {
     if (!admission.ok) return this.#refuse(id, admission.refusal);
     try {
       const session = new Session(admission.facts, this.#socket, admission.removedScopes);
+      if (admission.shown !== undefined) session.tokenHash = hashSecret(admission.shown);
       const hello = await helloFor(this.#house, admission);
       if (!this.#socket.isOpen || this.#isClosed()) return;
       this.#assertStillEnrolled(admission.facts);

@@ -1,13 +1,18 @@
 /** The tokens of devices: handed out, replaced, ended; and with them the sessions that hang on them. */
 import { createSecretKey, type KeyObject } from "node:crypto";
 import type { DeviceRecord } from "../pairing/records.ts";
+import { noteUsed, type Overlap, rotationState } from "../pairing/token-handover.ts";
 import { issueToken, reissuableToken, revokeToken, widenToken } from "../pairing/tokens.ts";
+import { optional } from "../pairing/requests.ts";
 import { closeCodes } from "../protocol/close.ts";
 import { invalidRequest, type RequestRefused } from "../protocol/wire-error.ts";
 import type { Runtime } from "../runtime.ts";
+import { hashSecret } from "../secret.ts";
 import { auditFields, type Decider, knownDevice } from "./change-parts.ts";
+import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Tables } from "./tables.ts";
+import { TokenHandovers } from "./token-handovers.ts";
 
 export interface DeviceTokensOptions {
   readonly tables: Tables;
@@ -15,27 +20,37 @@ export interface DeviceTokensOptions {
   readonly runtime: Runtime;
   /** What tokens are derived with. */
   readonly tokenKey: Uint8Array;
+  /** True while a session owes somebody an answer. */
+  readonly isBusy: (session: Session) => boolean;
 }
 
 export class DeviceTokens {
+  /** How devices move from one generation to the next. */
+  readonly handovers: TokenHandovers;
   readonly #tables: Tables;
   readonly #sessions: Sessions;
   readonly #runtime: Runtime;
   readonly #tokenKey: KeyObject;
 
-  constructor({ tables, sessions, runtime, tokenKey }: DeviceTokensOptions) {
+  constructor({ tables, sessions, runtime, tokenKey, isBusy }: DeviceTokensOptions) {
+    const tokenOf = (device: DeviceRecord, role: string) => reissuableToken(this.#tokenKey, device, role);
+    this.handovers = new TokenHandovers({ tables, sessions, runtime, tokenOf, isBusy });
     this.#tables = tables;
     this.#sessions = sessions;
     this.#runtime = runtime;
     this.#tokenKey = createSecretKey(tokenKey);
   }
 
-  /** Replaces a role's token. The sessions that hang on the old one are closed by `closeSessions`, after the reply is out. */
+  /**
+   * Replaces a role's token. After the reply is out, `closeSessions` ends the sessions that hang on the old one, or `handovers.begin` gives
+   * them the new one.
+   */
   rotate(
     deviceId: string,
     role: string,
     scopes: readonly string[] | undefined,
     by: Decider,
+    overlap?: Overlap,
   ): Promise<{ readonly device: DeviceRecord; readonly token: string; readonly rotatedAtMs: number }> {
     return this.#tables.change((change) => {
       const device = knownDevice(change, deviceId);
@@ -48,9 +63,16 @@ export class DeviceTokens {
         scopes: scopes ?? current.scopes,
         salt,
         nowMs: change.nowMs,
+        overlap,
       });
       change.devices.put(deviceId, issued.device);
-      change.audit({ action: "token.rotate", device: deviceId, role, ...auditFields(by) });
+      change.audit({
+        action: "token.rotate",
+        device: deviceId,
+        role,
+        ...optional("overlapMs", overlap?.overlapMs),
+        ...auditFields(by),
+      });
       return { device: issued.device, token: issued.token, rotatedAtMs: change.nowMs };
     });
   }
@@ -72,16 +94,18 @@ export class DeviceTokens {
   }
 
   /**
-   * The token to tell a device in hello-ok: the one it has already, or a first one for a role that has none. `shown` is the one that it
-   * came with, if it did.
+   * The token to tell a device in hello-ok: the one it has already, the one that followed on it, or a first one for a role that has none.
+   * `shown` is the one that it came with, if it did; its use ends the generations before it.
    */
   async tokenFor(
-    device: DeviceRecord,
+    known: DeviceRecord,
     role: string,
     shown: string | undefined,
   ): Promise<{ readonly token: string; readonly issuedAtMs: number }> {
-    const existing = shown ?? reissuableToken(this.#tokenKey, device, role);
+    const device = shown === undefined ? known : await this.#used(known, role, shown);
     const record = device.tokens[role];
+    const isOlder = shown !== undefined && record?.handover !== undefined && hashSecret(shown) !== record.hash;
+    const existing = (isOlder ? undefined : shown) ?? reissuableToken(this.#tokenKey, device, role);
     if (existing !== undefined && record !== undefined) {
       return { token: existing, issuedAtMs: record.rotatedAtMs ?? record.createdAtMs };
     }
@@ -100,7 +124,33 @@ export class DeviceTokens {
 
   #issueFor(device: DeviceRecord, role: string, nowMs: number): DeviceRecord {
     const scopes = scopesFor(device, role);
-    return issueToken(device, { gatewayKey: this.#tokenKey, role, scopes, salt: this.#salt(), nowMs }).device;
+    const handover = device.tokens[role]?.handover;
+    // What lives beside a token that cannot be derived any more is all that the device has.
+    const overlap =
+      handover === undefined || handover.previous.length === 0
+        ? undefined
+        : { overlapMs: Math.max(1, handover.validUntilMs - nowMs), isCritical: handover.isCritical };
+    return issueToken(device, { gatewayKey: this.#tokenKey, role, scopes, salt: this.#salt(), nowMs, overlap }).device;
+  }
+
+  /** The device after it came with this token, written down where that says something about a rotation. */
+  async #used(device: DeviceRecord, role: string, shown: string): Promise<DeviceRecord> {
+    if (device.tokens[role]?.handover === undefined) return device;
+    const hash = hashSecret(shown);
+    const { deviceId } = device;
+    if (noteUsed(device.tokens[role], hash, this.#runtime.now()) === undefined) return device;
+    const used = await this.#tables.change((change) => {
+      const present = knownDevice(change, deviceId);
+      const token = present.tokens[role];
+      const noted = token === undefined ? undefined : noteUsed(token, hash, change.nowMs);
+      if (noted === undefined) return present;
+      const after = { ...present, tokens: { ...present.tokens, [role]: noted } };
+      change.devices.put(deviceId, after);
+      change.audit({ action: "token.used", device: deviceId, role, ...optional("state", rotationState(noted)) });
+      return after;
+    });
+    this.handovers.closeVoid(deviceId);
+    return used;
   }
 
   #salt(): string {

@@ -1,6 +1,7 @@
 /** The first layer: devices and their requests. Every change is durable before it is told, and acted on at once. */
 import type { ApprovedVia, DeviceRecord, DeviceRequestRecord } from "../pairing/records.ts";
 import { approveDevice, askForDevice, type DeviceAsk, isOpen, optional } from "../pairing/requests.ts";
+import { outlivesRotation } from "../pairing/token-handover.ts";
 import { closeCodes } from "../protocol/close.ts";
 import { pairingRequestLifeMs } from "../protocol/limits.ts";
 import type { Runtime } from "../runtime.ts";
@@ -179,7 +180,9 @@ export class Devices {
     for (const session of this.#sessions) {
       const { deviceId, role, connectedAtMs } = session.facts;
       if (deviceId === undefined) continue;
-      const isRotated = (this.#tables.devices.get(deviceId)?.tokens[role]?.rotatedAtMs ?? 0) > connectedAtMs;
+      const token = this.#tables.devices.get(deviceId)?.tokens[role];
+      const isRotated =
+        (token?.rotatedAtMs ?? 0) > connectedAtMs && !(token && outlivesRotation(token, session.tokenHash));
       if (!isRotated && this.isStillEnrolled(deviceId, role)) continue;
       session.close(closeCodes.credentialChanged, "device removed");
     }

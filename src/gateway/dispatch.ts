@@ -37,7 +37,7 @@ export class Dispatcher {
         invalid(isSecond ? "connect is only the first request" : `unknown method: ${method.slice(0, 128)}`),
       );
     }
-    if (rule.role !== session.facts.role) {
+    if (rule.role !== undefined && rule.role !== session.facts.role) {
       session.unauthorizedCalls++;
       this.#refused(session, method, `unauthorized role: ${session.facts.role}`);
       return session.refuse(id, invalid(`unauthorized role: ${session.facts.role}`));

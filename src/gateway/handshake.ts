@@ -5,9 +5,11 @@
 import { type DeviceProof, proofFailures, verifyProof } from "../identity/signature.ts";
 import { type AuthDecision, decideAuth } from "../pairing/decide-auth.ts";
 import { type Applicant, decidePairing, type PairingDecision } from "../pairing/decide-pairing.ts";
-import type { DeviceRecord, PairingReason } from "../pairing/records.ts";
+import type { InviteVerdict } from "../pairing/invites.ts";
+import type { DeviceRecord, PairingReason, TokenRecord } from "../pairing/records.ts";
 import { type DeviceAsk, optional } from "../pairing/requests.ts";
 import { sortScopes } from "../pairing/scopes.ts";
+import { atTime, liveHashes } from "../pairing/token-handover.ts";
 import { closeCodes, closeReason } from "../protocol/close.ts";
 import { agreeOnProtocol, type ConnectParams, invalidRole } from "../protocol/handshake.ts";
 import { maxClockSkewMs } from "../protocol/limits.ts";
@@ -15,14 +17,23 @@ import type { RefusalCode } from "../protocol/refusals.ts";
 import { signedToken } from "../protocol/signed-payload.ts";
 import { isRole, protocolRange, type Role } from "../protocol/vocabulary.ts";
 import type { Runtime } from "../runtime.ts";
-import { hashSecret } from "../secret.ts";
+import { credentialDigest, hashSecret } from "../secret.ts";
 import type { Decider } from "./change-parts.ts";
 import type { Devices } from "./devices.ts";
+import type { Invites } from "./invites.ts";
 import type { Surfaces } from "./surfaces.ts";
 import { proveLocal } from "./local-peer.ts";
 import type { GatewayPolicy } from "./options.ts";
 import { isAllowedOrigin, type Peer } from "./peer.ts";
-import { type ConnectRefusal, refuseAuth, refuseConnect, refuseForNow, refusePairing } from "./refusal.ts";
+import {
+  type ConnectRefusal,
+  refuseAttempts,
+  refuseAuth,
+  refuseConnect,
+  refuseForNow,
+  refuseInvite,
+  refusePairing,
+} from "./refusal.ts";
 import type { RemovedScopes, SessionFacts } from "./session.ts";
 import type { Tables } from "./tables.ts";
 import { accepted, passed, refused, type TraceStep } from "./trace.ts";
@@ -33,6 +44,7 @@ export interface Gatehouse {
   readonly tables: Tables;
   readonly devices: Devices;
   readonly surfaces: Surfaces;
+  readonly invites: Invites;
   readonly runtime: Runtime;
   /** The port that this gateway listens on. */
   readonly ownPort: () => number;
@@ -87,18 +99,56 @@ export async function admit(house: Gatehouse, arrival: Arrival, trace: TraceStep
   if (proof !== undefined && !proof.ok) return refusal(refuseProof(proof));
 
   await house.tables.refresh();
-  const device = proof === undefined ? undefined : house.tables.devices.get(proof.deviceId);
+  const device = proof === undefined ? undefined : deviceNow(house, proof.deviceId);
   const { known: scopes, unknown: unknownScopes } = sortScopes(params.scopes ?? []);
-  const auth = decideAuth(policy.auth, { ...presented(arrival, role, scopes), hasDevice: proof !== undefined }, device);
+  const locked = await lockedOut(house, arrival);
+  if (locked !== undefined) {
+    trace.push(refused("limit", "too many wrong invites"));
+    return refusal(locked);
+  }
+  const invite = judgeInvite(house, arrival, { deviceId: proof?.deviceId, role, scopes }, device);
+  const shown = { ...presented(arrival, role, scopes), hasDevice: proof !== undefined };
+  const auth = decideAuth(policy.auth, shown, device, invite);
   trace.push(...auth.trace);
   if (!auth.ok) {
     trace.push(refused("authentication", auth.reason));
+    if (auth.code === "AUTH_BOOTSTRAP_TOKEN_INVALID" && invite?.ok === false) return refusal(refuseInvite(invite));
     const mayRetry =
       auth.code === "AUTH_TOKEN_MISMATCH" && proof !== undefined && params.auth?.deviceToken === undefined;
     return refusal(refuseAuth(auth.code, auth.reason, mayRetry));
   }
-  const known = { role, scopes, unknownScopes, protocol, auth, publicKey: proof?.publicKey, device };
+  const used = auth.by === "bootstrap-token" && invite?.ok === true ? invite : undefined;
+  const known = { role, scopes, unknownScopes, protocol, auth, publicKey: proof?.publicKey, device, invite: used };
   return enrol(house, arrival, known, trace);
+}
+
+/** Whoever guesses at invites has to wait; who is shown to be the gateway's own user never does. */
+async function lockedOut(house: Gatehouse, { params, peer }: Arrival): Promise<ConnectRefusal | undefined> {
+  if (!params.auth?.bootstrapToken) return undefined;
+  const lockedForMs = house.invites.attempts.lockedForMs(peer.address);
+  if (lockedForMs === undefined || (await proveLocal(peer, house.ownPort())).isProven) return undefined;
+  return refuseAttempts(lockedForMs);
+}
+
+/** What the bootstrap token of a connect is worth; undefined when there is none. */
+function judgeInvite(
+  { invites }: Gatehouse,
+  { params, peer }: Arrival,
+  bearer: Parameters<Invites["judge"]>[1],
+  device: DeviceRecord | undefined,
+): InviteVerdict | undefined {
+  const { bootstrapToken } = params.auth ?? {};
+  if (!bootstrapToken) return undefined;
+  const verdict = invites.judge(credentialDigest(bootstrapToken), bearer, device);
+  if (verdict.invite === undefined) invites.attempts.wrong(peer.address);
+  else invites.attempts.right(peer.address);
+  return verdict;
+}
+
+/** The record with those generations of its tokens that work at this moment. */
+function deviceNow({ tables, runtime }: Gatehouse, deviceId: string): DeviceRecord | undefined {
+  const device = tables.devices.get(deviceId);
+  return device === undefined ? undefined : atTime(device, runtime.now());
 }
 
 function originStep({ policy }: Gatehouse, { origin, host }: Peer): TraceStep {
@@ -122,6 +172,8 @@ interface Authenticated {
   readonly auth: AuthDecision & { readonly ok: true };
   readonly publicKey: string | undefined;
   readonly device: DeviceRecord | undefined;
+  /** The invite that let it in, when one did. */
+  readonly invite: (InviteVerdict & { readonly ok: true }) | undefined;
 }
 
 /** The second gate: an approved key, or a request for one. */
@@ -138,7 +190,12 @@ async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated, t
       return refusal(await pend(house, arrival, known, decision.reason));
     case "enrol": {
       const ask = askOf(arrival, known, publicKey ?? "", decision.reason);
-      const device = await house.devices.enrol(ask, decision.via, by);
+      const enrolled = await enrolDevice(house, arrival, known, ask, by);
+      if (!enrolled.ok) {
+        trace.push(refused("enrolment", enrolled.message));
+        return refusal(refuseInvite(enrolled));
+      }
+      const { device } = enrolled;
       const facts = factsOf(house, arrival, { ...known, device }, known.scopes);
       return { ok: true, facts, device, shown: undefined, removedScopes: removedScopes(known) };
     }
@@ -151,10 +208,23 @@ async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated, t
         { ...known, device },
         decision.scopes.length === 0 ? none : decision.scopes,
       );
-      const shown = auth.by === "device-token" ? shownToken(arrival, known.device?.tokens[role]?.hash) : undefined;
+      const shown = auth.by === "device-token" ? shownToken(arrival, known.device?.tokens[role]) : undefined;
       return { ok: true, facts, device, shown, removedScopes: removedScopes(known, decision.removed, decision.why) };
     }
   }
+}
+
+/** Writes the device down; with an invite only when that is still to be had. */
+async function enrolDevice(
+  house: Gatehouse,
+  { params }: Arrival,
+  { invite }: Authenticated,
+  ask: DeviceAsk,
+  by: Decider,
+): Promise<{ readonly ok: true; readonly device: DeviceRecord } | (InviteVerdict & { readonly ok: false })> {
+  if (invite === undefined) return { ok: true, device: await house.devices.enrol(ask, "local", by) };
+  const declared = house.surfaces.cutToPolicy(declaredIn(params), params.client.platform);
+  return house.invites.use(invite.invite.inviteId, { ask, declared }, by);
 }
 
 function enrolmentStep(decision: PairingDecision): TraceStep {
@@ -271,12 +341,13 @@ function protocolMismatch({ minProtocol, maxProtocol }: ConnectParams): ConnectR
 }
 
 function presented({ params, header, peer }: Arrival, role: Role, scopes: readonly string[]) {
-  const { token, password, deviceToken } = params.auth ?? {};
+  const { token, password, deviceToken, bootstrapToken } = params.auth ?? {};
   return {
     header,
     token,
     password,
     deviceToken,
+    bootstrapToken,
     role,
     scopes,
     clientId: params.client.id,
@@ -285,15 +356,18 @@ function presented({ params, header, peer }: Arrival, role: Role, scopes: readon
   };
 }
 
-/** Which of the credentials is the device token with this hash. */
-function shownToken({ params, header }: Arrival, hash: string | undefined): string | undefined {
+/** Which of the credentials is this device token, in one of its generations. */
+function shownToken({ params, header }: Arrival, record: TokenRecord | undefined): string | undefined {
   const { deviceToken, token, password } = params.auth ?? {};
-  return [deviceToken, token, header, password].find((value) => value !== undefined && hashSecret(value) === hash);
+  const hashes = record === undefined ? [] : liveHashes(record);
+  return [deviceToken, token, header, password].find(
+    (value) => value !== undefined && hashes.includes(hashSecret(value)),
+  );
 }
 
 function applicantOf(
   { params, peer }: Arrival,
-  { role, scopes, auth, publicKey }: Authenticated,
+  { role, scopes, auth, publicKey, invite }: Authenticated,
 ): Omit<Applicant, "isProvenLocal"> {
   return {
     role,
@@ -303,6 +377,7 @@ function applicantOf(
     platform: params.client.platform,
     deviceFamily: params.client.deviceFamily,
     authenticatedBy: auth.by,
+    isInvited: invite?.use === "first",
     isDirect: peer.isDirect,
     hasDevice: publicKey !== undefined,
   };
@@ -338,11 +413,7 @@ function factsOf(
   scopes: readonly string[],
 ): SessionFacts {
   const { client } = params;
-  const declared = {
-    caps: params.caps ?? [],
-    commands: params.commands ?? [],
-    ...optional("permissions", params.permissions),
-  };
+  const declared = declaredIn(params);
   return {
     connId,
     role,
@@ -359,10 +430,16 @@ function factsOf(
     instanceId: client.instanceId,
     pathEnv: params.pathEnv,
     protocol,
-    declared: role === "node" ? house.surfaces.cutToPolicy(declared, client.platform) : undefined,
+    // A probe only shows its credential: it serves nothing, and takes nobody's place.
+    declared:
+      role === "node" && client.mode !== "probe" ? house.surfaces.cutToPolicy(declared, client.platform) : undefined,
     remoteAddress: peer.address,
     connectedAtMs: house.runtime.now(),
   };
+}
+
+function declaredIn({ caps = [], commands = [], permissions }: ConnectParams) {
+  return { caps, commands, ...optional("permissions", permissions) };
 }
 
 function refusal(why: ConnectRefusal): Admission {

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { type AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { OpenClawError, systemCode } from "../errors.ts";
-import { createIdentity, type DeviceIdentity } from "../identity/device-identity.ts";
+import { createIdentity, type PublicIdentity } from "../identity/device-identity.ts";
 import type { PairedDevice, PendingDevice, PendingSurface } from "../protocol/methods.ts";
 import { closeCodes } from "../protocol/close.ts";
 import { maxBytesBeforeHello } from "../protocol/limits.ts";
@@ -18,7 +18,9 @@ import { Dispatcher } from "./dispatch.ts";
 import type { Decider } from "./change-parts.ts";
 import { DeviceTokens } from "./device-tokens.ts";
 import { Devices } from "./devices.ts";
+import { certificateFingerprint } from "./endpoint.ts";
 import { answerHttp, type HttpFacts } from "./http.ts";
+import { Invites } from "./invites.ts";
 import { Invokes } from "./invokes.ts";
 import { createMethods } from "./methods/index.ts";
 import { type GatewayOptions, type GatewayPolicy, policyOf } from "./options.ts";
@@ -38,7 +40,7 @@ export interface Gateway extends AsyncDisposable {
   readonly url: string;
   readonly host: string;
   readonly port: number;
-  readonly identity: DeviceIdentity;
+  readonly identity: PublicIdentity;
   /** Requests that wait for approval: devices, and the command lists of nodes. */
   pending(): { readonly devices: readonly PendingDevice[]; readonly surfaces: readonly PendingSurface[] };
   devices(): readonly PairedDevice[];
@@ -86,12 +88,13 @@ const frameOverheadBytes = 14 * 16;
 const owner: Decider = { connId: "owner", address: "local" };
 
 class RunningGateway implements Gateway {
-  readonly identity: DeviceIdentity;
+  readonly identity: PublicIdentity;
   readonly host: string;
   readonly #policy: GatewayPolicy;
   readonly #runtime: Runtime;
   readonly #tables: Tables;
   readonly #devices: Devices;
+  readonly #tokens: DeviceTokens;
   readonly #surfaces: Surfaces;
   readonly #sessions: Sessions;
   readonly #server: Server;
@@ -119,7 +122,8 @@ class RunningGateway implements Gateway {
     const invokes = new Invokes(runtime);
     const tokenKey = options.tokenKey ?? runtime.random(32);
     const base = { tables, sessions: this.#sessions, runtime };
-    const tokens = new DeviceTokens({ ...base, tokenKey });
+    const tokens = new DeviceTokens({ ...base, tokenKey, isBusy: (session) => invokes.isBusy(session) });
+    this.#tokens = tokens;
     this.#devices = new Devices({ ...base, tokens, limits });
     this.#surfaces = new Surfaces({ ...base, commands });
     this.#lastSeen = new LastSeen(this.#devices, runtime);
@@ -127,6 +131,7 @@ class RunningGateway implements Gateway {
       tables,
       devices: this.#devices,
       surfaces: this.#surfaces,
+      invites: new Invites({ ...base, tokens, limits }),
       tokens,
       sessions: this.#sessions,
       invokes,
@@ -134,10 +139,12 @@ class RunningGateway implements Gateway {
       runtime,
       startedAtMs,
     };
+    const tlsFingerprint = options.tls === undefined ? undefined : certificateFingerprint(options.tls.cert);
+    const endpoint = () => ({ host, port: this.#port, scheme: this.#scheme, tlsFingerprint });
     this.#house = {
       ...shared,
       ownPort: () => this.#port,
-      dispatcher: new Dispatcher(createMethods({ ...shared, identity: this.identity }), runtime),
+      dispatcher: new Dispatcher(createMethods({ ...shared, identity: this.identity, endpoint }), runtime),
       onDecision: options.onDecision ?? (() => {}),
       onSeen: (session, reason) => this.#lastSeen.note(session, reason),
       gone: (connection) => void this.#connections.delete(connection),
@@ -239,6 +246,7 @@ class RunningGateway implements Gateway {
       {
         policy: this.#policy,
         tables: this.#tables,
+        invites: this.#house.invites,
         runtime: this.#runtime,
         onDecision: this.#house.onDecision,
         isStopping: () => this.#closing !== undefined,
@@ -290,8 +298,10 @@ class RunningGateway implements Gateway {
   /** Decisions made on the store by somebody else, such as an owner without a connection, take effect on live sessions too. */
   async #takeOver(): Promise<void> {
     await this.#tables.refresh();
+    await this.#tokens.handovers.keepUp();
     if (this.#tables.generation === this.#seenGeneration) return;
     this.#seenGeneration = this.#tables.generation;
+    this.#tokens.handovers.pushUndelivered();
     this.#devices.closeOutdated();
     this.#surfaces.actOnForeignChanges();
   }

@@ -69,6 +69,11 @@ export class Invokes {
     return this.#receipts;
   }
 
+  /** True while an answer of this node is waited for. */
+  isBusy(node: Session): boolean {
+    return [...this.#pending.values()].some((pending) => pending.node === node);
+  }
+
   /** Fails what waits for a node that is gone. */
   nodeGone(node: Session): void {
     for (const pending of this.#pending.values()) {

@@ -26,7 +26,7 @@ export class LastSeen {
     const { deviceId, role } = session.facts;
     if (deviceId === undefined) return;
     if (reason === "connect") this.#came.add(session);
-    else {
+    else if (session.facts.clientMode !== "probe") {
       this.#came.delete(session);
       this.#left.set(deviceId, { atMs: this.#runtime.now(), role, reason });
     }

@@ -1,5 +1,5 @@
 /** What a gateway can be told, and what it does when it is told nothing. */
-import type { DeviceIdentity } from "../identity/device-identity.ts";
+import type { PublicIdentity } from "../identity/device-identity.ts";
 import type { AuthMode, AuthPolicy } from "../pairing/decide-auth.ts";
 import type { PairingPolicy } from "../pairing/decide-pairing.ts";
 import type { CommandPolicy } from "../pairing/command-policy.ts";
@@ -7,6 +7,7 @@ import { defaultInvokeTimeoutMs, handshakeDeadlineMs, pingIntervalMs, tickInterv
 import type { Runtime } from "../runtime.ts";
 import { Secret } from "../secret.ts";
 import type { RecordStore } from "../store/record-store.ts";
+import type { AttemptLimits } from "./attempt-limit.ts";
 import type { TraceStep } from "./trace.ts";
 
 export interface GatewayOptions {
@@ -33,14 +34,14 @@ export interface GatewayOptions {
   /** 32 bytes that device tokens are derived with; keep them, or tokens cannot be handed out again after a restart. */
   readonly tokenKey?: Uint8Array;
   /** Who the gateway is; made up when left out. */
-  readonly identity?: DeviceIdentity;
+  readonly identity?: PublicIdentity;
   readonly limits?: Partial<GatewayLimits>;
   readonly runtime?: Runtime;
   /** Told of every decision about a connection, refused or not: what logs and inspectors are made of. */
   readonly onDecision?: (decision: ConnectionDecision) => void;
 }
 
-export interface GatewayLimits {
+export interface GatewayLimits extends AttemptLimits {
   readonly handshakeDeadlineMs: number;
   readonly tickIntervalMs: number;
   readonly pingIntervalMs: number;
@@ -63,6 +64,9 @@ const defaultLimits: GatewayLimits = {
   maxRequestsPerAddress: 16,
   maxRequests: 256,
   shutdownGraceMs: 1000,
+  maxAttempts: 20,
+  attemptWindowMs: 60_000,
+  lockoutMs: 300_000,
 };
 
 /** One connection's way through the gates, for people and programs that ask why. No secrets in it. */

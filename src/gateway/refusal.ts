@@ -1,5 +1,7 @@
 /** A refused connect in words: what the client is sent, and what a person reads on either side. */
+import type { InviteVerdict } from "../pairing/invites.ts";
 import type { PairingReason } from "../pairing/records.ts";
+import { optional } from "../pairing/requests.ts";
 import { closeCodes, closeReason } from "../protocol/close.ts";
 import type { WireError } from "../protocol/frame.ts";
 import { refusalClose, type RefusalCode, refusals } from "../protocol/refusals.ts";
@@ -47,6 +49,34 @@ export function refuseAuth(code: RefusalCode, reason: string, canRetryWithDevice
       : (sentences[code] ?? "unauthorized");
   const next = canRetryWithDeviceToken ? "retry_with_device_token" : (nextSteps[code] ?? "review_auth_configuration");
   return refuseConnect(code, message, { authReason: reason, canRetryWithDeviceToken, recommendedNextStep: next });
+}
+
+/** The refusal of an invite, with all that its holder may know of its end. */
+export function refuseInvite({ refusal, message, invite }: InviteVerdict & { readonly ok: false }): ConnectRefusal {
+  return refuseConnect("AUTH_BOOTSTRAP_TOKEN_INVALID", `unauthorized: ${message}`, {
+    authReason: `bootstrap_token_${refusal}`,
+    inviteState: refusal,
+    why: message,
+    ...optional("setupId", invite?.inviteId),
+    ...optional("expiresAtMs", invite?.expiresAtMs),
+    ...optional("usedAtMs", invite?.usedAtMs),
+    ...optional("usedBy", invite?.usedBy),
+    ...optional("usedByName", invite?.usedByName),
+    ...optional("withdrawnAtMs", invite?.withdrawnAtMs),
+    ...optional("forDeviceId", invite?.forDeviceId),
+    canRetryWithDeviceToken: false,
+    recommendedNextStep: "update_auth_credentials",
+  });
+}
+
+/** The refusal of an address that has tried too many wrong secrets. */
+export function refuseAttempts(retryAfterMs: number): ConnectRefusal {
+  const refusal = refuseConnect("AUTH_RATE_LIMITED", "unauthorized: too many wrong invites from this address; wait", {
+    authReason: "rate_limited",
+    canRetryWithDeviceToken: false,
+    recommendedNextStep: "wait_then_retry",
+  });
+  return { ...refusal, error: { ...refusal.error, retryable: true, retryAfterMs } };
 }
 
 const pairingSentences: Record<PairingReason, { readonly what: string; readonly remedy: string }> = {

@@ -38,6 +38,10 @@ export class Session {
   readonly removedScopes: RemovedScopes | undefined;
   readonly #socket: FrameSocket;
   #seq = 0;
+  /** The hash of the device token that this session hangs on: it ends with it. Undefined when another credential opened it. */
+  tokenHash: string | undefined;
+  /** The client has said that it takes new tokens of its device in. */
+  takesTokens = false;
   /** Calls of methods that this role may never call; too many of them end the session. */
   unauthorizedCalls = 0;
 

@@ -32,11 +32,11 @@ export class Sessions {
     return { presence: this.#presenceVersion, health: 0 };
   }
 
-  /** Counts a session in. A node that is connected already is replaced: its older connection is most likely dead. */
+  /** Counts a session in. A node that is connected already is replaced, but not by one that serves nothing: its older connection is most likely dead. */
   add(session: Session): void {
     this.#all.add(session);
-    const { role, deviceId } = session.facts;
-    if (role === "node" && deviceId !== undefined) {
+    const { deviceId, declared } = session.facts;
+    if (declared !== undefined && deviceId !== undefined) {
       this.#nodes.get(deviceId)?.close(1008, "replaced by a newer connection of the same node");
       this.#nodes.set(deviceId, session);
     }
@@ -95,7 +95,8 @@ export class Sessions {
       text: `Gateway: ${host} · version ${version}`,
       ts: this.#runtime.now(),
     };
-    const others = [...this.#all].filter(({ facts }) => facts.deviceId !== undefined).map(entryOf);
+    const isThere = ({ facts }: Session) => facts.deviceId !== undefined && !isProofOnly(facts);
+    const others = [...this.#all].filter(isThere).map(entryOf);
     return [self, ...others];
   }
 
@@ -113,6 +114,11 @@ export class Sessions {
       for (const session of watchers) session.broadcast("presence", json, this.stateVersion);
     });
   }
+}
+
+/** A node's connection that only shows its credential. */
+function isProofOnly({ role, declared }: Session["facts"]): boolean {
+  return role === "node" && declared === undefined;
 }
 
 function entryOf({ facts }: Session): PresenceEntry {

@@ -23,7 +23,8 @@ export function deviceSummary(device: DeviceRecord, connected: boolean): PairedD
   return { ...shown, role: device.roles[0] ?? "operator", connected, tokens: Object.values(tokens).map(tokenSummary) };
 }
 
-function tokenSummary({ hash: _hash, salt: _salt, ...shown }: TokenRecord): TokenSummary {
+function tokenSummary(token: TokenRecord): TokenSummary {
+  const { hash: _hash, salt: _salt, derivedFor: _derivedFor, handover: _handover, ...shown } = token;
   return shown;
 }
 

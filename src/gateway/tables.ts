@@ -1,15 +1,18 @@
 /** What a gateway remembers, in memory for every frame and in the store for every restart. */
 import type { LogFields, Runtime } from "../runtime.ts";
 import type { DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord } from "../pairing/records.ts";
+import type { InviteRecord } from "../pairing/invites.ts";
+import { liveHashes } from "../pairing/token-handover.ts";
 import type { RecordStore, RecordTransaction } from "../store/record-store.ts";
 
 interface Rows {
   readonly devices: DeviceRecord;
   readonly deviceRequests: DeviceRequestRecord;
   readonly surfaceRequests: SurfaceRequestRecord;
+  readonly invites: InviteRecord;
 }
 type TableName = keyof Rows;
-const tableNames = ["devices", "deviceRequests", "surfaceRequests"] as const;
+const tableNames = ["devices", "deviceRequests", "surfaceRequests", "invites"] as const;
 
 /** One table inside a change: reads see what the change has written so far. */
 class Draft<Row> {
@@ -43,6 +46,7 @@ export interface Change {
   readonly devices: Draft<DeviceRecord>;
   readonly deviceRequests: Draft<DeviceRequestRecord>;
   readonly surfaceRequests: Draft<SurfaceRequestRecord>;
+  readonly invites: Draft<InviteRecord>;
   readonly nowMs: number;
   /** One line that says who decided what about whom; it is kept with the change, or not at all. */
   audit(entry: LogFields & { readonly action: string }): void;
@@ -82,6 +86,10 @@ export class Tables {
 
   get surfaceRequests(): ReadonlyMap<string, SurfaceRequestRecord> {
     return this.#rows.surfaceRequests;
+  }
+
+  get invites(): ReadonlyMap<string, InviteRecord> {
+    return this.#rows.invites;
   }
 
   /** True when a live device token has this hash: what the HTTP upgrade may ask before it knows the device. */
@@ -128,6 +136,7 @@ export class Tables {
         devices: new Draft(this.#rows.devices),
         deviceRequests: new Draft(this.#rows.deviceRequests),
         surfaceRequests: new Draft(this.#rows.surfaceRequests),
+        invites: new Draft(this.#rows.invites),
       };
       const nowMs = this.#runtime.now();
       const result = change({ ...drafts, nowMs, audit: (entry) => void audited.push({ atMs: nowMs, ...entry }) });
@@ -154,6 +163,7 @@ export class Tables {
       devices: await source.all<DeviceRecord>("devices"),
       deviceRequests: await source.all<DeviceRequestRecord>("deviceRequests"),
       surfaceRequests: await source.all<SurfaceRequestRecord>("surfaceRequests"),
+      invites: await source.all<InviteRecord>("invites"),
     };
     this.#revision = revision;
     this.#tokenHashes.clear();
@@ -163,17 +173,20 @@ export class Tables {
 
   #rememberTokens(device: DeviceRecord | undefined): void {
     for (const token of Object.values(device?.tokens ?? {})) {
-      if (token.revokedAtMs === undefined) this.#tokenHashes.add(token.hash);
+      if (token.revokedAtMs !== undefined) continue;
+      for (const hash of liveHashes(token)) this.#tokenHashes.add(hash);
     }
   }
 
   #forgetTokens(device: DeviceRecord | undefined): void {
-    for (const token of Object.values(device?.tokens ?? {})) this.#tokenHashes.delete(token.hash);
+    for (const token of Object.values(device?.tokens ?? {})) {
+      for (const hash of liveHashes(token)) this.#tokenHashes.delete(hash);
+    }
   }
 }
 
 function emptyRows(): { readonly [Name in TableName]: Map<string, Rows[Name]> } {
-  return { devices: new Map(), deviceRequests: new Map(), surfaceRequests: new Map() };
+  return { devices: new Map(), deviceRequests: new Map(), surfaceRequests: new Map(), invites: new Map() };
 }
 
 function applyTo<Row>(rows: Map<string, Row>, changes: ReadonlyMap<string, Row | undefined>): void {

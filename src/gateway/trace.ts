@@ -13,6 +13,7 @@ export type Gate =
   | "capacity"
   | "upgrade"
   | "frame"
+  | "limit"
   | "params"
   | "protocol"
   | "role"

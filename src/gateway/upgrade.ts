@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import { isSharedSecret } from "../pairing/decide-auth.ts";
 import { credentialDigest } from "../secret.ts";
 import { refuseUpgrade, refuseUpgradeWithText } from "./http.ts";
+import type { Invites } from "./invites.ts";
 import type { GatewayPolicy } from "./options.ts";
 import type { Peer } from "./peer.ts";
 import type { Tables } from "./tables.ts";
@@ -12,6 +13,7 @@ import { type DecisionListeners, passed, type RefusalFacts, refused, reportRefus
 export interface UpgradeHouse extends DecisionListeners {
   readonly policy: GatewayPolicy;
   readonly tables: Tables;
+  readonly invites: Invites;
   readonly isStopping: () => boolean;
   /** Sockets of this address that have not said who they are. */
   readonly unauthenticated: (address: string) => number;
@@ -41,7 +43,10 @@ export function decideUpgrade(
     return canComeLater ? { ok: true, header: undefined } : unauthorized(house, peer, socket, "authorization_missing");
   }
   const shown = credentialDigest(bearer);
-  const isRight = isSharedSecret(policy.auth, shown) || house.tables.hasTokenHash(shown.toString("hex"));
+  const isRight =
+    isSharedSecret(policy.auth, shown) ||
+    house.tables.hasTokenHash(shown.toString("hex")) ||
+    house.invites.knows(shown);
   return isRight ? { ok: true, header: bearer } : unauthorized(house, peer, socket, "authorization_mismatch");
 }
 

@@ -5,7 +5,9 @@
 import type { RefusalCode } from "../protocol/refusals.ts";
 import { holdsScopes, type Role } from "../protocol/vocabulary.ts";
 import { type CredentialDigest, credentialDigest, matchesHash, type Secret } from "../secret.ts";
+import type { InviteVerdict } from "./invites.ts";
 import type { DeviceRecord } from "./records.ts";
+import { liveHashes } from "./token-handover.ts";
 
 export type AuthMode = "token" | "password" | "trusted-proxy" | "none";
 
@@ -25,6 +27,7 @@ export interface Presented {
   readonly token?: string | undefined;
   readonly password?: string | undefined;
   readonly deviceToken?: string | undefined;
+  readonly bootstrapToken?: string | undefined;
   readonly role: Role;
   readonly scopes: readonly string[];
   readonly clientId: string;
@@ -35,7 +38,7 @@ export interface Presented {
   readonly hasDevice: boolean;
 }
 
-export type AuthMethod = "device-token" | "token" | "password" | "internal" | "none";
+export type AuthMethod = "device-token" | "token" | "password" | "bootstrap-token" | "internal" | "none";
 
 /** One line of the trace: a method that was tried and what it said. */
 export interface AuthStep {
@@ -64,13 +67,19 @@ const narrower = passed("holds fewer scopes than were asked for");
 
 /**
  * The one place that says which proof counts. Total: every policy answers every request, with the whole trace.
- * `device` is the record of the device whose proof held, if there is one.
+ * `device` is the record of the device whose proof held, if there is one; `invite` what the bootstrap token that came along is worth.
  */
-export function decideAuth(policy: AuthPolicy, presented: Presented, device: DeviceRecord | undefined): AuthDecision {
+export function decideAuth(
+  policy: AuthPolicy,
+  presented: Presented,
+  device: DeviceRecord | undefined,
+  invite?: InviteVerdict,
+): AuthDecision {
   const given = credentialsOf(presented);
   const others: [AuthMethod, Verdict][] = [
     ["token", judgeShared(policy, "token", given)],
     ["password", judgeShared(policy, "password", given)],
+    ["bootstrap-token", judgeInvited(invite)],
     ["internal", judgeInternal(policy, presented, given)],
     ["none", judgeNone(policy, given)],
   ];
@@ -85,7 +94,7 @@ export function decideAuth(policy: AuthPolicy, presented: Presented, device: Dev
       ? { ok: false, code: "AUTH_TOKEN_MISMATCH", reason: "header_frame_token_differ", wasWrong: true, trace }
       : { ok: true, by: winner.method, trace };
   }
-  return { ok: false, ...explainRefusal(policy, presented, device, trace), wasWrong: given.length > 0, trace };
+  return { ok: false, ...explainRefusal(policy, presented, device, trace, invite), wasWrong: given.length > 0, trace };
 }
 
 /** True when a bearer alone, before any frame, can be right: what the HTTP upgrade asks (auth.md § 1). */
@@ -99,7 +108,8 @@ export function isInternalClient(clientId: string, clientMode: string): boolean 
 }
 
 function credentialsOf(presented: Presented): readonly CredentialDigest[] {
-  const all = [presented.header, presented.token, presented.deviceToken, presented.password];
+  const { header, token, deviceToken, password, bootstrapToken } = presented;
+  const all = [header, token, deviceToken, password, bootstrapToken];
   const given = new Set(all.filter((value) => value !== undefined && value !== ""));
   return [...given].map((value) => credentialDigest(value ?? ""));
 }
@@ -114,7 +124,7 @@ function judgeDeviceToken(
   if (device === undefined) return unmatchedDeviceToken(presented, "device is not known");
   const record = device.tokens[presented.role];
   if (record === undefined) return unmatchedDeviceToken(presented, `no token for role ${presented.role}`);
-  const isPresented = given.some((value) => matchesHash(value, record.hash));
+  const isPresented = liveHashes(record).some((hash) => given.some((value) => matchesHash(value, hash)));
   if (!isPresented) return unmatchedDeviceToken(presented, "device_token_mismatch");
   if (record.revokedAtMs !== undefined) return wrong("device_token_revoked");
   if (presented.role !== "operator" || holdsScopes(record.scopes, presented.scopes)) return accepted;
@@ -137,6 +147,12 @@ function judgeShared(policy: AuthPolicy, kind: "token" | "password", given: read
   return given.some((value) => secret.isShownBy(value)) ? accepted : wrong(`${kind}_mismatch`);
 }
 
+/** An invite opens every mode: who made it had the right to let this device in (auth.md § 8). */
+function judgeInvited(invite: InviteVerdict | undefined): Verdict {
+  if (invite === undefined) return passed("no bootstrap token presented");
+  return invite.ok ? accepted : wrong(`bootstrap_token_${invite.refusal}`);
+}
+
 function judgeInternal(policy: AuthPolicy, presented: Presented, given: readonly CredentialDigest[]): Verdict {
   if (!isInternalClient(presented.clientId, presented.clientMode)) return passed("not an internal client");
   if (!presented.isDirect) return passed("not a direct loopback connection");
@@ -154,8 +170,8 @@ function disagrees(policy: AuthPolicy, { header, token, role }: Presented, devic
   if (!header || !token || header === token) return false;
   const shown = credentialDigest(token);
   if (isSharedSecret(policy, shown)) return false;
-  const deviceHash = device?.tokens[role]?.hash;
-  return deviceHash === undefined || !matchesHash(shown, deviceHash);
+  const record = device?.tokens[role];
+  return record === undefined || !liveHashes(record).some((hash) => matchesHash(shown, hash));
 }
 
 /** The refusal that helps most: about the credential that was shown, else about the one that is missing. */
@@ -164,6 +180,7 @@ function explainRefusal(
   presented: Presented,
   device: DeviceRecord | undefined,
   trace: readonly AuthStep[],
+  invite: InviteVerdict | undefined,
 ): { readonly code: RefusalCode; readonly reason: string } {
   const deviceStep = trace.find(({ method }) => method === "device-token");
   if (deviceStep?.reason === "scope_mismatch") return { code: "AUTH_SCOPE_MISMATCH", reason: "scope_mismatch" };
@@ -178,6 +195,9 @@ function explainRefusal(
     };
   }
   if (presented.password) return { code: "AUTH_PASSWORD_MISMATCH", reason: "password_mismatch" };
+  if (!presented.token && invite?.ok === false) {
+    return { code: "AUTH_BOOTSTRAP_TOKEN_INVALID", reason: `bootstrap_token_${invite.refusal}` };
+  }
   if (presented.token || presented.header) return { code: "AUTH_TOKEN_MISMATCH", reason: "token_mismatch" };
   if (!presented.hasDevice) return { code: "DEVICE_IDENTITY_REQUIRED", reason: "device_identity_missing" };
   return missingCredential(policy);

@@ -24,6 +24,8 @@ export interface Applicant {
   readonly platform?: string | undefined;
   readonly deviceFamily?: string | undefined;
   readonly authenticatedBy: AuthMethod;
+  /** It came with an invite that nobody has used yet: the approval was given beforehand. */
+  readonly isInvited?: boolean;
   readonly isDirect: boolean;
   /** The peer's process was shown to be the gateway's own user and to talk to nobody else (auth.md § 2). */
   readonly isProvenLocal: boolean;
@@ -39,7 +41,7 @@ export type PairingDecision =
       readonly why?: string;
     }
   /** In without a person, under a rule; the record is to be written first. */
-  | { readonly ok: "enrol"; readonly via: "local"; readonly reason: PairingReason }
+  | { readonly ok: "enrol"; readonly via: "local" | "bootstrap"; readonly reason: PairingReason }
   /** A person has to decide. */
   | { readonly ok: "pend"; readonly reason: PairingReason }
   | { readonly ok: "refuse"; readonly code: RefusalCode; readonly message: string };
@@ -52,6 +54,8 @@ export function decidePairing(
 ): PairingDecision {
   if (!applicant.hasDevice) return decideWithoutDevice(policy, applicant);
   const reason = lacking(applicant, device);
+  // Also of a device that lacks nothing: an invite is used up by whoever comes with it.
+  if (applicant.isInvited === true) return { ok: "enrol", via: "bootstrap", reason: reason ?? "not-paired" };
   if (reason === undefined) return { ok: "admit", scopes: applicant.role === "node" ? [] : applicant.scopes };
   if (mayEnrolAlone(policy, applicant, reason)) return { ok: "enrol", via: "local", reason };
   return isOwnCaller(applicant) ? { ok: "admit", scopes: applicant.scopes } : { ok: "pend", reason };
@@ -102,6 +106,8 @@ function decideWithoutDevice(policy: PairingPolicy, applicant: Applicant): Pairi
       message: "device identity required: a node needs a key of its own",
     };
   }
+  // Whoever only asks about an invite gets an answer, and holds nothing.
+  if (applicant.authenticatedBy === "bootstrap-token") return { ok: "admit", scopes: [] };
   if (isDirect && isInternalClient(clientId, clientMode)) return { ok: "admit", scopes };
   const service = isDirect ? policy.trustedLocalServices.find(({ id }) => id === clientId) : undefined;
   if (service !== undefined) {

@@ -3,16 +3,33 @@
 /** How an approval came about. */
 export type ApprovedVia = "owner" | "local" | "silent" | "trusted-cidr" | "bootstrap";
 
+/** A rotation that does not end the token before it at once: how far the present generation has come, and what still works beside it. */
+export interface TokenHandover {
+  /** Hashes of the older generations that still open sessions, oldest first. */
+  readonly previous: readonly string[];
+  /** When they end; never before the present generation was used when `isCritical`. */
+  readonly validUntilMs: number;
+  readonly isCritical: boolean;
+  /** When the device said that it has written the present generation down. */
+  readonly deliveredAtMs?: number;
+  /** When the present generation was first used. */
+  readonly confirmedAtMs?: number;
+}
+
 /** One role's token of one device. The token itself is not kept: only its SHA-256, and the salt it was derived with. */
 export interface TokenRecord {
   readonly role: string;
   readonly scopes: readonly string[];
   readonly hash: string;
   readonly salt: string;
+  /** The device id that it was derived for, when the device has taken a new key since. */
+  readonly derivedFor?: string;
   readonly createdAtMs: number;
   readonly rotatedAtMs?: number;
   readonly revokedAtMs?: number;
   readonly lastUsedAtMs?: number;
+  /** Of the last rotation, when it was made with an overlap. */
+  readonly handover?: TokenHandover;
 }
 
 /** What a node may be asked to do, as a person approved it. */

@@ -32,3 +32,9 @@ export const defaultInvokeTimeoutMs = 30_000;
 
 /** Milliseconds an invoke may ask for at the most: an hour. */
 export const maxInvokeTimeoutMs = 3_600_000;
+
+/** Milliseconds that an invite may live at the most: a week. */
+export const maxInviteLifeMs = 7 * 86_400_000;
+
+/** Milliseconds that an old device token may live on beside the one that follows it: 30 days. */
+export const maxOverlapMs = 30 * 86_400_000;

@@ -3,6 +3,7 @@
  * client, the node host and the gateway; forgetting a handler is a type error. protocol.md §§ 6-8.
  */
 import * as v from "valibot";
+import { maxInviteLifeMs, maxOverlapMs } from "./limits.ts";
 import { type Role, roles } from "./vocabulary.ts";
 
 const text = v.pipe(v.string(), v.nonEmpty("must not be empty"));
@@ -10,8 +11,8 @@ const none = v.optional(v.object({}), {});
 
 interface MethodRule {
   readonly params: v.GenericSchema;
-  /** The role that may call it. */
-  readonly role: Role;
+  /** The role that may call it; undefined = either, for its own device. */
+  readonly role?: Role;
   /** The operator scope it takes; undefined = any session of the role. */
   readonly scope?: string;
 }
@@ -36,15 +37,68 @@ export const methods = {
     scope: "operator.pairing",
     params: v.object({ deviceId: text, label: v.pipe(text, v.maxLength(64)) }),
   },
+  "device.pair.setupCode": {
+    role: "operator",
+    scope: "operator.admin",
+    params: v.object({
+      publicUrl: v.optional(text),
+      preferRemoteUrl: v.optional(v.boolean()),
+      bootstrapProfile: v.optional(text),
+      joinUrl: v.optional(v.boolean()),
+      includeQr: v.optional(v.boolean()),
+      /** Ours (capability `invites`), with those that follow: how long it lives, in milliseconds. */
+      ttlMs: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1000), v.maxValue(maxInviteLifeMs))),
+      /** The name that the device gets here. */
+      displayName: v.optional(v.pipe(text, v.maxLength(64))),
+      /** The only device that may use it. */
+      forDeviceId: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/u, "must be a whole device id"))),
+      /** The most that its command list is approved for. */
+      commands: v.optional(v.pipe(v.array(v.pipe(text, v.maxLength(256))), v.maxLength(1024))),
+      /** The certificate that answers at `publicUrl`, where that is not the gateway's own. */
+      tlsFingerprint: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/u))),
+    }),
+  },
+  "device.pair.setupStatus": {
+    role: "operator",
+    scope: "operator.admin",
+    params: v.object({ setupId: v.pipe(text, v.maxLength(128)) }),
+  },
+  /** Ours, with the next two. Whoever holds the token may ask what it is good for: looking does not use it. */
+  "device.pair.setupInspect": {
+    role: "operator",
+    params: v.object({ bootstrapToken: v.pipe(text, v.maxLength(512)) }),
+  },
+  "device.pair.setupList": { role: "operator", scope: "operator.admin", params: none },
+  "device.pair.setupWithdraw": {
+    role: "operator",
+    scope: "operator.admin",
+    params: v.object({ setupId: v.pipe(text, v.maxLength(128)) }),
+  },
   "device.token.rotate": {
     role: "operator",
     scope: "operator.pairing",
-    params: v.object({ deviceId: text, role: v.picklist(roles), scopes: v.optional(v.array(text)) }),
+    params: v.object({
+      deviceId: text,
+      role: v.picklist(roles),
+      scopes: v.optional(v.array(text)),
+      /** Ours (capability `token-handover`), with this and the next: absent means what it means to the product, no overlap. */
+      overlapMs: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(maxOverlapMs))),
+      critical: v.optional(v.boolean()),
+    }),
   },
   "device.token.revoke": {
     role: "operator",
     scope: "operator.pairing",
     params: v.object({ deviceId: text, role: v.picklist(roles) }),
+  },
+
+  "device.token.progress": { role: "operator", scope: "operator.pairing", params: none },
+  "device.token.watch": { params: none },
+  "device.token.delivered": { params: v.object({ tokenHash: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/u)) }) },
+
+  /** Ours (capability `device-key-rotate`): the new public key, and the succession signed by both keys (identity/key-succession.ts). */
+  "device.key.rotate": {
+    params: v.object({ publicKey: text, signature: text, newSignature: text }),
   },
 
   "node.pair.list": { role: "operator", scope: "operator.pairing", params: none },
@@ -164,6 +218,47 @@ export interface PairedDevice {
   readonly tokens: readonly TokenSummary[];
 }
 
+/** How far a new token has come: not at its device yet, written down there, used. */
+export type RotationState = "pending" | "delivered" | "confirmed";
+
+/** A rotation with an overlap, as `device.token.progress` shows it. */
+export interface RotationProgress {
+  readonly deviceId: string;
+  readonly role: string;
+  readonly state: RotationState;
+  readonly rotatedAtMs: number;
+  readonly overlapUntilMs: number;
+  /** True while an older token still opens sessions. */
+  readonly oldIsValid: boolean;
+}
+
+/** Who used a setup code. */
+export interface SetupCompletion {
+  readonly setupId: string;
+  readonly deviceId: string;
+  readonly deviceName?: string;
+  readonly access: "full" | "limited" | "node";
+  readonly ts: number;
+}
+
+/** An invite, as `device.pair.setupList` and `device.pair.setupInspect` show it. */
+export interface InviteSummary {
+  readonly setupId: string;
+  readonly state: "open" | "used" | "withdrawn" | "expired";
+  readonly role: string;
+  readonly createdAtMs: number;
+  readonly expiresAtMs: number;
+  readonly url: string;
+  readonly tlsFingerprint?: string;
+  readonly displayName?: string;
+  readonly forDeviceId?: string;
+  readonly commands?: readonly string[];
+  readonly usedAtMs?: number;
+  readonly usedBy?: string;
+  readonly usedByName?: string;
+  readonly withdrawnAtMs?: number;
+}
+
 /** A node's command list that waits for approval (the second layer). */
 export interface PendingSurface {
   readonly requestId: string;
@@ -259,6 +354,21 @@ export interface MethodResults {
   "device.pair.reject": { readonly requestId: string; readonly deviceId: string };
   "device.pair.remove": { readonly deviceId: string };
   "device.pair.rename": { readonly deviceId: string; readonly label: string };
+  "device.pair.setupCode": {
+    readonly setupId?: string;
+    readonly setupCode: string;
+    readonly gatewayUrl: string;
+    readonly gatewayUrls?: readonly string[];
+    readonly auth: "token" | "password";
+    readonly urlSource: string;
+    readonly access?: "full" | "limited" | "node";
+    readonly expiresAtMs?: number;
+  };
+  "device.pair.setupStatus": { readonly completion?: SetupCompletion; readonly deliveryUncertain?: SetupCompletion };
+  /** `reason` says of a dead one why it is. */
+  "device.pair.setupInspect": InviteSummary & { readonly reason?: string };
+  "device.pair.setupList": { readonly invites: readonly InviteSummary[] };
+  "device.pair.setupWithdraw": { readonly setupId: string; readonly withdrawnAtMs: number };
   "device.token.rotate": {
     readonly deviceId: string;
     readonly role: string;
@@ -267,8 +377,17 @@ export interface MethodResults {
     readonly token?: string;
     /** Absent before 2026.9.6. */
     readonly tokenDelivery?: "in-band" | "withheld-cross-device";
+    /** Ours, with the next two: until when the old token works beside the new one. */
+    readonly overlapUntilMs?: number;
+    readonly state?: RotationState;
+    /** True when a live session of the device takes the new token in. */
+    readonly pushed?: boolean;
   };
+  "device.token.progress": { readonly rotations: readonly RotationProgress[] };
+  "device.token.watch": { readonly ok: true };
+  "device.token.delivered": { readonly ok: true; readonly ignored?: true };
   "device.token.revoke": { readonly deviceId: string; readonly role: string; readonly revokedAtMs: number };
+  "device.key.rotate": { readonly deviceId: string; readonly previousDeviceId: string; readonly rotatedAtMs: number };
   "node.pair.list": { readonly pending: readonly PendingSurface[]; readonly paired: readonly ApprovedSurface[] };
   "node.pair.approve": { readonly requestId: string; readonly node: ApprovedSurface };
   "node.pair.reject": { readonly requestId: string; readonly nodeId: string };
@@ -299,6 +418,8 @@ export const eventNames = [
   "device.pair.requested",
   "device.pair.resolved",
   "device.pair.changed",
+  "device.pair.setup.completed",
+  "device.token.rotated",
   "node.pair.requested",
   "node.pair.resolved",
   "node.invoke.request",
@@ -306,7 +427,7 @@ export const eventNames = [
 ] as const;
 
 /** What gateways of ours can do that the product's cannot: `features.capabilities` of hello-ok. */
-export const capabilities = ["pair-reject-reason"] as const;
+export const capabilities = ["pair-reject-reason", "token-handover", "invites", "device-key-rotate"] as const;
 
 /** What a node is asked to do. `params` instead of `paramsJSON` is accepted too (protocol.md § 7.3). */
 export const invokeRequest = v.object({

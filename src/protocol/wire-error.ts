@@ -85,6 +85,8 @@ function adviceFor(
       return {
         hint: "it was rotated or revoked there: come once with the gateway's own token or password (--token-file, --password-file)",
       };
+    case "bootstrap-invalid":
+      return { hint: "have a new one made on the gateway's host: openclaw pair invite" };
     case "scope-missing":
       return {
         hint: "ask for more with the gateway's token (openclaw pair request --scope … --token-file …), and have it approved",
@@ -149,4 +151,7 @@ const methodFailures: ReadonlyMap<string, FailureCode> = new Map<string, Failure
   ["UNKNOWN_NODE", "not-found"],
   ["REQUEST_SUPERSEDED", "superseded"],
   ["REQUEST_RESOLVED", "conflict"],
+  ["UNKNOWN_INVITE", "not-found"],
+  ["INVITE_ENDED", "conflict"],
+  ["PUBLIC_URL_REQUIRED", "usage"],
 ]);

@@ -57,6 +57,7 @@ test("what we write is below toolkit/, what is the product's is not", () => {
   expect(ours).toEqual({
     config: `${toolkitDir}/config.json5`,
     identity: `${toolkitDir}/identity/device.json`,
+    identityRotation: `${toolkitDir}/identity/rotation.json`,
     deviceTokens: `${toolkitDir}/identity/device-tokens.json`,
     database: `${toolkitDir}/gateway.db`,
     deviceTokenKey: `${toolkitDir}/device-token-key`,
@@ -65,6 +66,7 @@ test("what we write is below toolkit/, what is the product's is not", () => {
     internalSecret: `${toolkitDir}/internal-secret`,
     node: `${toolkitDir}/node.json`,
     execApprovals: `${toolkitDir}/exec-approvals.json`,
+    linkDir: `${toolkitDir}/links`,
     runDir: `${toolkitDir}/run`,
     logDir: `${toolkitDir}/logs`,
   });

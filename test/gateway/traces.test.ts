@@ -8,7 +8,7 @@ import { sharedToken, startGateway, type World } from "../support/world.ts";
 
 const device = makeDevice();
 const auth = { token: sharedToken };
-const methods = ["device-token", "token", "password", "internal", "none"];
+const methods = ["device-token", "token", "password", "bootstrap-token", "internal", "none"];
 const untilProof = ["upgrade:passed", "frame:accepted", "params:accepted", "protocol:accepted", "role:accepted"];
 
 /** The one decision and the one line of a refusal; the trace in short, and its last step in full. */
@@ -95,9 +95,29 @@ test("a wrong token ends with what every method says, and what follows from it",
   await using world = await startGateway();
   await world.connect({ device, auth: { token: "wrong" } });
   const { steps, last } = refusalOf(world);
-  expect(steps.slice(-8, -6)).toEqual(["origin:passed", "device-proof:accepted"]);
-  expect(steps.slice(-6, -1).map((step) => step.split(":")[0])).toEqual(methods);
+  expect(steps.slice(-9, -7)).toEqual(["origin:passed", "device-proof:accepted"]);
+  expect(steps.slice(-7, -1).map((step) => step.split(":")[0])).toEqual(methods);
   expect([steps.at(-1), last]).toEqual(["authentication:refused", "token_mismatch"]);
+});
+
+test("an unknown invite says what it was worth, among all the others", async () => {
+  await using world = await startGateway();
+  await world.connect({ device, auth: { bootstrapToken: "x".repeat(43) } });
+  const { steps, last } = refusalOf(world);
+  expect(steps).toContain("bootstrap-token:wrong");
+  expect([steps.at(-1), last]).toEqual(["authentication:refused", "bootstrap_token_unknown"]);
+});
+
+test("whoever guesses at invites ends before anything more is tried", async () => {
+  await using world = await startGateway({ limits: { maxAttempts: 1 } });
+  const guess = { device, auth: { bootstrapToken: "x".repeat(43) } };
+  await world.connect(guess);
+  await world.connect(guess, { "X-Forwarded-For": "192.0.2.7" });
+  const trace = world.decisions.items[1]?.trace ?? [];
+  expect(trace.slice(-2)).toMatchObject([
+    { method: "device-proof", outcome: "accepted" },
+    { method: "limit", outcome: "refused", reason: "too many wrong invites" },
+  ]);
 });
 
 test("a device that waits for approval ends at the enrolment, behind everything that let it through", async () => {

@@ -5,8 +5,12 @@ import {
   createIdentity,
   deviceIdOf,
   formatIdentity,
+  formatKeychainIdentity,
   parseIdentity,
+  parseIdentityFile,
+  privateKeyPem,
   rawPublicKey,
+  withPrivateKey,
 } from "../../src/identity/device-identity.ts";
 import { fingerprint } from "../../src/identity/fingerprint.ts";
 import { isFailure } from "../../src/errors.ts";
@@ -181,4 +185,40 @@ describe("the identity file", () => {
       }),
     );
   });
+});
+
+describe("a file whose key is in the keychain", () => {
+  const text = formatKeychainIdentity(identity, "the entry");
+
+  test("has the public parts and the entry's name, and reads back", () => {
+    const { deviceId, publicKey, createdAtMs } = identity;
+    expect(text).not.toContain("PRIVATE");
+    expect(parseIdentityFile(text, path)).toEqual({
+      store: "keychain",
+      identity: { deviceId, publicKey, createdAtMs },
+      entry: "the entry",
+    });
+  });
+
+  test("is a clear error to who knows only files", () => {
+    expect(() => parseIdentity(text, path)).toThrow(/privateKeyPem is missing/u);
+  });
+
+  test("is no identity when its id is another key's", () => {
+    const forged = JSON.stringify({ ...JSON.parse(text), deviceId: "00".repeat(32) });
+    expect(() => parseIdentityFile(forged, path)).toThrow(/device id does not belong/u);
+  });
+
+  test("takes its own private key back, and no other", () => {
+    const stranger = createIdentity(new Uint8Array(32).fill(9), 0);
+    expect(withPrivateKey(identity, privateKeyPem(identity))?.deviceId).toBe(identity.deviceId);
+    for (const pem of [privateKeyPem(stranger), "", "not a key"]) expect(withPrivateKey(identity, pem)).toBeUndefined();
+  });
+});
+
+test("a file may name an entry that holds a copy, and is a whole identity all the same", () => {
+  const text = formatIdentity(identity, "the entry");
+  expect(parseIdentityFile(text, path)).toMatchObject({ store: "file", copyIn: "the entry" });
+  expect(parseIdentity(text, path).deviceId).toBe(identity.deviceId);
+  expect(parseIdentityFile(formatIdentity(identity), path)).not.toHaveProperty("copyIn");
 });

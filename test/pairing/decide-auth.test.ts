@@ -11,11 +11,12 @@ import {
   type Presented,
 } from "../../src/pairing/decide-auth.ts";
 import { decidePairing } from "../../src/pairing/decide-pairing.ts";
+import type { InviteRecord, InviteVerdict } from "../../src/pairing/invites.ts";
 import type { DeviceRecord } from "../../src/pairing/records.ts";
 import { issueToken, revokeToken } from "../../src/pairing/tokens.ts";
 import { refusals } from "../../src/protocol/refusals.ts";
 import { holdsScopes } from "../../src/protocol/vocabulary.ts";
-import { credentialDigest, Secret } from "../../src/secret.ts";
+import { credentialDigest, hashSecret, Secret } from "../../src/secret.ts";
 
 const modes: readonly (AuthMode | undefined)[] = ["token", "password", "trusted-proxy", "none", undefined];
 
@@ -68,14 +69,67 @@ const nothing: Presented = {
   hasDevice: true,
 };
 
+const invite: InviteRecord = {
+  inviteId: "i",
+  secretHash: hashSecret("the-invite"),
+  role: "node",
+  createdAtMs: 1,
+  expiresAtMs: 2,
+  url: "ws://127.0.0.1:1",
+};
+const invites = {
+  first: { ok: true, use: "first", invite },
+  again: { ok: true, use: "again", invite },
+  used: { ok: false, refusal: "used", message: "used", invite },
+  unknown: { ok: false, refusal: "unknown", message: "unknown", invite: undefined },
+} as const satisfies Record<string, InviteVerdict>;
+const shows = (verdict: InviteVerdict | undefined) => (verdict === undefined ? {} : { bootstrapToken: "the-invite" });
+
 /** What a table needs of a decision: who let it in, or `code/reason`. */
 function answer(decision: AuthDecision): string {
   return decision.ok ? `in by ${decision.by}` : `${decision.code} ${decision.reason}`;
 }
 
-function ask(policy: AuthPolicy, seen: Partial<Presented>, record: DeviceRecord | undefined): string {
-  return answer(decideAuth(policy, { ...nothing, ...seen }, record));
+function ask(
+  policy: AuthPolicy,
+  seen: Partial<Presented>,
+  record: DeviceRecord | undefined,
+  verdict?: InviteVerdict,
+): string {
+  return answer(decideAuth(policy, { ...nothing, ...shows(verdict), ...seen }, record, verdict));
 }
+
+describe("an invite", () => {
+  const asNode = { role: "node", scopes: [], clientId: "node-host", clientMode: "node" } as const;
+
+  test.each(modes)("in mode %s lets its bearer in", (mode) => {
+    expect(ask(gateway(mode), asNode, undefined, invites.first)).toBe("in by bootstrap-token");
+    expect(ask(gateway(mode), asNode, device, invites.again)).toBe("in by bootstrap-token");
+  });
+
+  test.each(modes)("that is dead does not in mode %s, also where no credential is asked for", (mode) => {
+    expect(ask(gateway(mode), asNode, undefined, invites.used)).toBe(
+      "AUTH_BOOTSTRAP_TOKEN_INVALID bootstrap_token_used",
+    );
+  });
+
+  test.each<[name: string, seen: Partial<Presented>, verdict: InviteVerdict, want: string]>([
+    ["shown in the header too, as our client does", { header: "the-invite" }, invites.first, "in by bootstrap-token"],
+    [
+      "dead, and shown in the header too",
+      { header: "the-invite" },
+      invites.unknown,
+      "AUTH_BOOTSTRAP_TOKEN_INVALID bootstrap_token_unknown",
+    ],
+    ["beside the right token", { token: "the-token" }, invites.first, "in by token"],
+    ["beside a wrong token", { token: "no" }, invites.first, "in by bootstrap-token"],
+    ["dead beside a wrong token", { token: "no" }, invites.used, "AUTH_TOKEN_MISMATCH token_mismatch"],
+    ["dead beside the right token", { token: "the-token" }, invites.used, "in by token"],
+    ["dead beside the device's own token", { deviceToken: nodeToken }, invites.used, "in by device-token"],
+  ])("%s", (_name, seen, verdict, want) => {
+    expect(ask(gateway("token"), { ...asNode, ...seen }, device, verdict)).toBe(want);
+  });
+});
 
 describe("a shared secret in each mode", () => {
   const wrongToken = "AUTH_TOKEN_MISMATCH token_mismatch";
@@ -443,12 +497,13 @@ describe("of any policy and any connect", () => {
     hasDevice: fc.boolean(),
   });
   const anyDevice = fc.constantFrom(undefined, device, rotated, revoked, narrowed);
-  const methods: AuthMethod[] = ["device-token", "token", "password", "internal", "none"];
+  const methods: AuthMethod[] = ["device-token", "token", "password", "bootstrap-token", "internal", "none"];
+  const anyInvite = fc.constantFrom(undefined, ...Object.values(invites));
 
   test("the answer names every method in order, and the first that accepted decides", () => {
     fc.assert(
-      fc.property(anyPolicy, anyPresented, anyDevice, ({ mode, without }, presented, record) => {
-        const decision = decideAuth(gateway(mode, without), presented, record);
+      fc.property(anyPolicy, anyPresented, anyDevice, anyInvite, ({ mode, without }, presented, record, invite) => {
+        const decision = decideAuth(gateway(mode, without), { ...presented, ...shows(invite) }, record, invite);
         expect(decision.trace.map(({ method }) => method)).toEqual(methods);
         const winner = decision.trace.find(({ outcome }) => outcome === "accepted")?.method;
         // One thing alone stands against a method that accepted: header and frame that contradict each other.
@@ -460,10 +515,11 @@ describe("of any policy and any connect", () => {
 
   test("a refusal has a code of the table, and counts as wrong when anything was shown", () => {
     fc.assert(
-      fc.property(anyPolicy, anyPresented, anyDevice, ({ mode, without }, presented, record) => {
-        const decision = decideAuth(gateway(mode, without), presented, record);
+      fc.property(anyPolicy, anyPresented, anyDevice, anyInvite, ({ mode, without }, presented, record, invite) => {
+        const decision = decideAuth(gateway(mode, without), { ...presented, ...shows(invite) }, record, invite);
         fc.pre(!decision.ok);
-        const shown = [presented.header, presented.token, presented.password, presented.deviceToken];
+        const { header, token, password, deviceToken } = presented;
+        const shown = [header, token, password, deviceToken, shows(invite).bootstrapToken];
         expect(decision.wasWrong).toBe(shown.some((value) => value !== undefined && value !== ""));
         expect(Object.keys(refusals)).toContain(decision.code);
       }),

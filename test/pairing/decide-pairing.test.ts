@@ -53,6 +53,35 @@ const record: DeviceRecord = {
 };
 const nodeRecord: DeviceRecord = { ...record, platform: "linux", deviceFamily: "Linux", roles: ["node"], scopes: [] };
 
+describe("a node with an invite that nobody has used", () => {
+  const invited: Applicant = { ...node, authenticatedBy: "bootstrap-token", isInvited: true };
+
+  test.each<[name: string, record: DeviceRecord | undefined]>([
+    ["unknown", undefined],
+    ["known as an operator", { ...record, platform: "linux", deviceFamily: "Linux" }],
+    ["known under another platform", { ...nodeRecord, platform: "windows" }],
+    ["known already, which uses the invite up all the same", nodeRecord],
+  ])("is enrolled without a person: %s", (_name, known) => {
+    expect(decidePairing(byDefault, invited, known)).toMatchObject({ ok: "enrol", via: "bootstrap" });
+  });
+
+  test("without a device holds nothing, whoever the client says that it is", () => {
+    const own = { clientId: "gateway-client", clientMode: "backend", isDirect: true, isProvenLocal: true };
+    const looker: Applicant = { ...operator, ...own, authenticatedBy: "bootstrap-token", hasDevice: false };
+    expect(decidePairing(byDefault, { ...looker, scopes: ["operator.admin"] }, undefined)).toEqual({
+      ok: "admit",
+      scopes: [],
+    });
+  });
+
+  test("comes again with it as anybody comes", () => {
+    const again = { ...invited, isInvited: false };
+    expect(decidePairing(byDefault, again, nodeRecord)).toEqual({ ok: "admit", scopes: [] });
+    expect(decidePairing(byDefault, again, { ...nodeRecord, platform: "windows" })).toMatchObject({ ok: "pend" });
+    expect(decidePairing(byDefault, again, undefined)).toEqual({ ok: "pend", reason: "not-paired" });
+  });
+});
+
 /** What a table needs of a decision. */
 function outcome(decision: PairingDecision): string {
   switch (decision.ok) {

@@ -18,6 +18,9 @@ type DeviceMethods = Pick<
   | "device.pair.rename"
   | "device.token.rotate"
   | "device.token.revoke"
+  | "device.token.progress"
+  | "device.token.watch"
+  | "device.token.delivered"
 >;
 
 export function deviceMethods({ tables, devices, tokens, sessions, runtime }: MethodHouse): DeviceMethods {
@@ -62,7 +65,7 @@ export function deviceMethods({ tables, devices, tokens, sessions, runtime }: Me
       return { deviceId, label };
     },
 
-    "device.token.rotate": async ({ session, afterReply }, { deviceId, role, scopes }) => {
+    "device.token.rotate": async ({ session, afterReply }, { deviceId, role, scopes, overlapMs, critical = false }) => {
       assertOwnDevice(session, deviceId);
       const device = tables.devices.get(deviceId);
       assertMayGrant(session, role, scopes ?? device?.tokens[role]?.scopes ?? []);
@@ -72,19 +75,42 @@ export function deviceMethods({ tables, devices, tokens, sessions, runtime }: Me
           approvedScopes: device?.scopes ?? [],
         });
       }
-      const rotated = await tokens.rotate(deviceId, role, scopes, deciderOf(session));
-      afterReply(() => tokens.closeSessions(deviceId, role));
+      const overlap = overlapMs === undefined ? undefined : { overlapMs, isCritical: critical };
+      const rotated = await tokens.rotate(deviceId, role, scopes, deciderOf(session), overlap);
+      afterReply(() => {
+        if (overlap === undefined) tokens.closeSessions(deviceId, role);
+        else tokens.handovers.begin(deviceId, role);
+      });
       const { facts } = session;
       const isOwn = facts.deviceId === deviceId && facts.authenticatedBy === "device-token" && facts.role === role;
+      const isPushed = overlap !== undefined && tokens.handovers.canPush(deviceId, role);
+      const record = rotated.device.tokens[role];
       return {
         deviceId,
         role,
-        scopes: rotated.device.tokens[role]?.scopes ?? [],
+        scopes: record?.scopes ?? [],
         rotatedAtMs: rotated.rotatedAtMs,
         tokenDelivery: isOwn ? "in-band" : "withheld-cross-device",
         ...(isOwn ? { token: rotated.token } : {}),
+        ...(record?.handover === undefined
+          ? {}
+          : { overlapUntilMs: record.handover.validUntilMs, state: "pending" as const, pushed: isPushed }),
       };
     },
+
+    "device.token.progress": async ({ session }) => {
+      await tables.refresh();
+      const mine = (deviceId: string) => !isLimitedToOwnDevice(session) || deviceId === session.facts.deviceId;
+      return { rotations: tokens.handovers.progress().filter(({ deviceId }) => mine(deviceId)) };
+    },
+
+    "device.token.watch": ({ session, afterReply }) => {
+      afterReply(() => tokens.handovers.watch(session));
+      return { ok: true };
+    },
+
+    "device.token.delivered": async ({ session }, { tokenHash }) =>
+      (await tokens.handovers.delivered(session, tokenHash)) ? { ok: true } : { ok: true, ignored: true },
 
     "device.token.revoke": async ({ session, afterReply }, { deviceId, role }) => {
       assertOwnDevice(session, deviceId);

@@ -1,8 +1,10 @@
 /** What every method works with. */
-import type { DeviceIdentity } from "../../identity/device-identity.ts";
+import type { PublicIdentity } from "../../identity/device-identity.ts";
 import type { Runtime } from "../../runtime.ts";
 import type { DeviceTokens } from "../device-tokens.ts";
 import type { Devices } from "../devices.ts";
+import type { Endpoint } from "../endpoint.ts";
+import type { Invites } from "../invites.ts";
 import type { Invokes } from "../invokes.ts";
 import type { GatewayPolicy } from "../options.ts";
 import type { Sessions } from "../sessions.ts";
@@ -13,11 +15,13 @@ export interface MethodHouse {
   readonly tables: Tables;
   readonly devices: Devices;
   readonly surfaces: Surfaces;
+  readonly invites: Invites;
   readonly tokens: DeviceTokens;
   readonly sessions: Sessions;
   readonly invokes: Invokes;
   readonly policy: GatewayPolicy;
-  readonly identity: DeviceIdentity;
+  readonly identity: PublicIdentity;
   readonly runtime: Runtime;
   readonly startedAtMs: number;
+  readonly endpoint: () => Endpoint;
 }

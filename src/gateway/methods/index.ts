@@ -5,7 +5,9 @@ import { version } from "../../version.ts";
 import type { CallContext } from "../dispatch.ts";
 import { deviceMethods } from "./devices.ts";
 import type { MethodHouse } from "./house.ts";
+import { inviteMethods } from "./invites.ts";
 import { invokeMethods } from "./invoke.ts";
+import { keyMethods } from "./keys.ts";
 import { nodeMethods } from "./nodes.ts";
 
 /** A gateway of ours runs no agents and speaks on no channels; the product's CLI reads these lists without asking whether they are there. */
@@ -43,6 +45,8 @@ export function createMethods(house: MethodHouse): MethodHandlers<CallContext> {
     }),
     "gateway.identity.get": () => ({ deviceId: identity.deviceId, publicKey: identity.publicKey }),
     ...deviceMethods(house),
+    ...inviteMethods(house),
+    ...keyMethods(house),
     ...nodeMethods(house),
     ...invokeMethods(house),
   };
