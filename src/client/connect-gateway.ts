@@ -30,7 +30,7 @@ export interface GatewayAddress {
 
 /** The one credential of an attempt. */
 export interface Credential {
-  readonly kind: "token" | "password" | "deviceToken";
+  readonly kind: "token" | "password" | "deviceToken" | "bootstrapToken";
   readonly secret: Secret;
 }
 
@@ -138,6 +138,7 @@ const mismatches = {
   token: "token-mismatch",
   password: "password-mismatch",
   deviceToken: "device-token-mismatch",
+  bootstrapToken: "bootstrap-invalid",
 } as const satisfies Record<Credential["kind"], FailureCode>;
 
 function connectParams(options: ConnectOptions, challenge: Challenge, runtime: Runtime): Record<string, unknown> {

@@ -1,7 +1,7 @@
 /** createNodeHost: keeps one session with a gateway for as long as it may, and serves the invokes that come through it. */
 import { type ClientDescription, type GatewayAddress } from "../client/connect-gateway.ts";
 import type { GatewaySession, Liveness } from "../client/gateway-session.ts";
-import { openSession, type SessionOptions, type TokenMemory } from "../client/open-session.ts";
+import { openSession, originOf, type SessionOptions, type TokenMemory } from "../client/open-session.ts";
 import { outcomeOf, outcomeOfClose } from "../client/outcome.ts";
 import { isFailure, OpenClawError } from "../errors.ts";
 import type { DeviceIdentity } from "../identity/device-identity.ts";
@@ -25,13 +25,17 @@ export type { NodeEvent } from "./node-event.ts";
 export interface NodeHostOptions {
   readonly gateway: GatewayAddress;
   readonly identity: DeviceIdentity;
+  /** The identity that this gateway (`ws(s)://host:port`) knows now, asked before each connection: another process may have rotated the key. */
+  readonly identityAt?: ((gateway: string) => Promise<DeviceIdentity | undefined>) | undefined;
   readonly handlers: Readonly<Record<string, InvokeHandler>>;
-  readonly credentials?: Pick<SessionOptions, "explicit" | "configured">;
+  readonly credentials?: Pick<SessionOptions, "explicit" | "configured" | "bootstrap">;
   readonly memory?: TokenMemory | undefined;
   readonly displayName?: string | undefined;
   /** The node's own id for its instance, stable over restarts. */
   readonly instanceId?: string | undefined;
   readonly pathEnv?: string | undefined;
+  /** True ends the run once the node could be asked something, and at the first failure that another attempt might heal. */
+  readonly once?: boolean;
   /** False ends the run at the first request for approval. */
   readonly wait?: boolean;
   /** Milliseconds to wait for approvals before the first `ready`; five minutes unless told otherwise. */
@@ -66,17 +70,23 @@ class NodeHost {
   readonly #runtime: Runtime;
   readonly #signal: AbortSignal;
   readonly #giveUpAtMs: number;
+  #identity: DeviceIdentity;
   #failedAttempts = 0;
   #approvalAttempts = 0;
   #shownRequest: string | undefined;
   #wasReady = false;
+  /** The gateway has issued this device a token, and it is written down: an invite has done its work. */
+  #hasOwnToken = false;
+  readonly #done = new AbortController();
   /** The end of every invoke so far. */
   #running: Promise<unknown> = Promise.resolve();
 
   constructor(options: NodeHostOptions) {
     this.#options = options;
+    this.#identity = options.identity;
     this.#runtime = options.runtime ?? systemRuntime;
-    this.#signal = options.signal ?? new AbortController().signal;
+    const { signal: stop } = options;
+    this.#signal = stop === undefined ? this.#done.signal : AbortSignal.any([stop, this.#done.signal]);
     this.#giveUpAtMs = this.#runtime.now() + (options.approvalTimeoutMs ?? defaultApprovalTimeoutMs);
   }
 
@@ -112,6 +122,7 @@ class NodeHost {
     }
     this.#failedAttempts = 0;
     this.#approvalAttempts = 0;
+    this.#hasOwnToken ||= session.hello.auth?.deviceToken !== undefined && this.#options.memory !== undefined;
     const { code, reason } = await this.#serve(session, inbox);
     if (this.#signal.aborted) return undefined;
     if (outcomeOfClose(code, reason).kind === "stop") {
@@ -125,18 +136,8 @@ class NodeHost {
     return this.#pause(retryDelay(backoff, 0, this.#chance()), code, reason);
   }
 
-  #open(inbox: EventInbox): Promise<GatewaySession> {
-    const {
-      gateway,
-      identity,
-      credentials = {},
-      memory,
-      handlers,
-      pathEnv,
-      displayName,
-      instanceId,
-      liveness,
-    } = this.#options;
+  async #open(inbox: EventInbox): Promise<GatewaySession> {
+    const { gateway, credentials = {}, memory, handlers, pathEnv, displayName, instanceId, liveness } = this.#options;
     const client: ClientDescription = {
       id: "node-host",
       mode: "node",
@@ -145,6 +146,7 @@ class NodeHost {
       displayName,
       instanceId,
     };
+    await this.#learnIdentity();
     return openSession({
       gateway,
       client,
@@ -153,15 +155,27 @@ class NodeHost {
       caps: ["system"],
       commands: Object.keys(handlers).toSorted(),
       pathEnv,
-      identity,
+      identity: this.#identity,
       ...credentials,
+      bootstrap: this.#hasOwnToken ? undefined : credentials.bootstrap,
       memory,
+      followRotations: true,
       timeoutMs: connectTimeoutMs,
       signal: this.#signal,
       runtime: this.#runtime,
       liveness,
       onEvent: (event) => inbox.push(event),
     });
+  }
+
+  /** Who this node is to its gateway now. What cannot be read now is as it was: a session is worth more than a file. */
+  async #learnIdentity(): Promise<void> {
+    const { identityAt, gateway } = this.#options;
+    try {
+      this.#identity = (await identityAt?.(originOf(gateway.url))) ?? this.#identity;
+    } catch (error) {
+      this.#runtime.log("warn", "the device key is used as it was read before", { why: String(error) });
+    }
   }
 
   async #serve(session: GatewaySession, inbox: EventInbox): Promise<CloseInfo> {
@@ -236,7 +250,7 @@ class NodeHost {
   }
 
   #tellSurface(session: GatewaySession, surface: SurfaceWatch): void {
-    const { deviceId } = this.#options.identity;
+    const { deviceId } = this.#identity;
     if (surface.rejection !== undefined) {
       throw new OpenClawError("pairing-rejected", `the command list of this node was rejected${surface.rejection}`, {
         hint: "ask the gateway's owner; then start this node again to make a new request",
@@ -249,6 +263,7 @@ class NodeHost {
     this.#wasReady = true;
     const { connId, version: gatewayVersion } = server;
     this.#tell({ event: "ready", deviceId, connId, protocol, gatewayVersion, commands: surface.commands });
+    if (this.#options.once === true) this.#done.abort();
   }
 
   /** Rejects when the command list was not approved in time. Never resolves. */
@@ -272,6 +287,7 @@ class NodeHost {
       await this.#runtime.sleep(retryDelay(approvalBackoff, this.#approvalAttempts++, this.#chance()), this.#signal);
       return;
     }
+    if (this.#options.once === true && error.code !== "starting") throw error;
     const delay = outcome.afterMs ?? retryDelay(reconnectBackoff, this.#failedAttempts++, this.#chance());
     await this.#pause(delay, error.code, error.message);
   }
@@ -287,7 +303,7 @@ class NodeHost {
   #mustWait(requestId: string, layer: "device" | "surface", approve: string): void {
     if (requestId !== this.#shownRequest) {
       this.#shownRequest = requestId;
-      const { deviceId } = this.#options.identity;
+      const { deviceId } = this.#identity;
       this.#tell({
         event: "pairing-required",
         requestId,
@@ -304,7 +320,7 @@ class NodeHost {
       {
         hint: `on the gateway's host: ${approve}`,
         fix: approve,
-        details: { requestId, layer, deviceId: this.#options.identity.deviceId },
+        details: { requestId, layer, deviceId: this.#identity.deviceId },
       },
     );
   }

@@ -9,7 +9,6 @@ import { type DeviceIdentity, parseIdentity } from "../identity/device-identity.
 import { Secret } from "../secret.ts";
 import { readTextFile } from "../store/atomic-file.ts";
 import { type Ask, type CopyOptions, readDatabaseCopy } from "../store/database-copy.ts";
-import { readIdentity } from "./identity-file.ts";
 
 export interface ProductToken {
   readonly role: string;
@@ -93,8 +92,9 @@ function stateInDatabase(ask: Ask, path: string): ProductState | undefined {
 }
 
 async function stateInFiles(paths: StatePaths["product"]): Promise<ProductState | undefined> {
-  const identity = await readIdentity(paths.identity);
-  if (identity === undefined) return undefined;
+  const text = await readTextFile(paths.identity);
+  if (text === undefined) return undefined;
+  const identity = parseIdentity(text, paths.identity);
   const kept = await readJson(tokenFile, paths.deviceTokens, "device tokens");
   // Tokens of an identity that was replaced since open nothing.
   const tokens = kept?.deviceId === identity.deviceId ? Object.values(kept.tokens) : [];

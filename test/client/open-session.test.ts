@@ -2,7 +2,9 @@
 import { expect, test } from "vitest";
 import { openSession, originOf, type SessionOptions } from "../../src/client/open-session.ts";
 import { Secret } from "../../src/secret.ts";
+import { readSetupCode } from "../../src/protocol/setup-code.ts";
 import { makeIdentity, Memory } from "../support/node-host.ts";
+import { at, listAt, textAt } from "../support/raw-client.ts";
 import { sharedToken, startGateway, type World } from "../support/world.ts";
 
 const right = { kind: "token", secret: new Secret(sharedToken) } as const;
@@ -65,6 +67,57 @@ test("a void token with nothing behind it fails as device-token-mismatch and is 
   expect(memory.tokens.size).toBe(0);
 });
 
+test("a new token that does not work costs nothing: the one before it steps in, and is kept", async () => {
+  await using world = await startGateway();
+  const { options, memory, key } = await approved(world);
+  const good = (await memory.recall(key))?.token;
+  const unproven = { token: new Secret("never-issued"), scopes: [], updatedAtMs: 1, previous: good };
+  await memory.remember(key, unproven);
+  await (await openSession(options)).close();
+  expect(lastMethod(world)).toBe("device-token");
+  expect((await memory.recall(key))?.token.reveal()).toBe(good?.reveal());
+  expect(await memory.recall(key)).not.toHaveProperty("previous");
+});
+
+test("a new token that works is proven by that: the one before it goes", async () => {
+  await using world = await startGateway();
+  const { options, memory, key } = await approved(world);
+  const known = await memory.recall(key);
+  if (known === undefined) throw new Error("there is a token");
+  await memory.remember(key, { ...known, previous: new Secret("the-one-before") });
+  await (await openSession(options)).close();
+  const after = await memory.recall(key);
+  expect([after?.token.reveal(), after?.previous]).toEqual([known.token.reveal(), undefined]);
+});
+
+test("what another process has written down meanwhile is tried before anything is forgotten", async () => {
+  await using world = await startGateway();
+  const { options, memory, key } = await approved(world);
+  const known = await memory.recall(key);
+  if (known === undefined) throw new Error("there is a token");
+  let recalls = 0;
+  const stale = { ...known, token: new Secret("from-before") };
+  memory.recall = async () => (recalls++ === 0 ? stale : known);
+  await (await openSession(options)).close();
+  expect(lastMethod(world)).toBe("device-token");
+  expect(memory.tokens.size).toBe(1);
+});
+
+test("a token that was rotated with an overlap lets in, and the one that followed is remembered with it until it was used", async () => {
+  await using world = await startGateway();
+  const { options, memory, key, deviceId } = await approved(world);
+  const old = (await memory.recall(key))?.token.reveal();
+  const operator = await world.operator();
+  await operator.call("device.token.rotate", { deviceId, role: "node", overlapMs: 60_000 });
+  await (await openSession(options)).close();
+  const both = await memory.recall(key);
+  expect(both?.previous?.reveal()).toBe(old);
+  expect(both?.token.reveal()).not.toBe(old);
+  await (await openSession(options)).close();
+  expect((await memory.recall(key))?.previous).toBeUndefined();
+  expect(await operator.call("device.token.progress", {})).toMatchObject({ rotations: [{ state: "confirmed" }] });
+});
+
 test("a gateway that cannot be reached costs no token", async () => {
   await using world = await startGateway();
   const { options, memory } = await approved(world);
@@ -89,4 +142,64 @@ test.each([
   ["ws://[::1]:80/", "ws://[::1]"],
 ])("tokens for %s are filed under %s", (url, origin) => {
   expect(originOf(url)).toBe(origin);
+});
+
+/** The secret of an invite that this gateway has just made. */
+async function invited(world: World): Promise<Secret> {
+  const made = await (await world.operator()).call("device.pair.setupCode", { publicUrl: world.url });
+  const read = readSetupCode(textAt(made, "setupCode"));
+  return new Secret("code" in read ? read.code.bootstrapToken : "");
+}
+
+const inviteStates = async (world: World) =>
+  listAt(await (await world.operator()).call("device.pair.setupList"), "invites").map((one) => at(one, "state"));
+
+test("an invite stays unused while the device has a good token of its own", async () => {
+  await using world = await startGateway();
+  const { options } = await approved(world);
+  await (await openSession({ ...options, bootstrap: await invited(world) })).close();
+  expect(lastMethod(world)).toBe("device-token");
+  expect(await inviteStates(world)).toEqual(["open"]);
+});
+
+test("an invite steps in for a token that is void, and the new token takes its place", async () => {
+  await using world = await startGateway();
+  const { options, memory, key, deviceId } = await approved(world);
+  await (await world.operator()).call("device.pair.remove", { deviceId });
+  const bootstrap = await invited(world);
+  const session = await openSession({ ...options, bootstrap });
+  await session.close();
+  expect(lastMethod(world)).toBe("bootstrap-token");
+  expect((await memory.recall(key))?.token.reveal()).toBe(session.hello.auth?.deviceToken);
+  await (await openSession({ ...options, bootstrap })).close();
+  expect(lastMethod(world)).toBe("device-token");
+});
+
+test("with an invite no other credential is shown, whatever else is configured", async () => {
+  await using world = await startGateway();
+  const { options } = await approved(world);
+  const fresh = { ...options, identity: makeIdentity(), explicit: right, configured: right };
+  await (await openSession({ ...fresh, bootstrap: await invited(world) })).close();
+  expect(lastMethod(world)).toBe("bootstrap-token");
+});
+
+test("a dead invite fails as bootstrap-invalid, with the gateway's reason", async () => {
+  await using world = await startGateway();
+  const { options } = await approved(world);
+  const bootstrap = await invited(world);
+  world.runtime.advance(600_000);
+  await expect(openSession({ ...options, identity: makeIdentity(), bootstrap })).rejects.toMatchObject({
+    code: "bootstrap-invalid",
+    message: expect.stringContaining("the invite expired at"),
+    details: { inviteState: "expired" },
+  });
+});
+
+test("one that the gateway knows nothing of fails on the upgrade already", async () => {
+  await using world = await startGateway();
+  const { options } = await approved(world);
+  const bootstrap = new Secret("x".repeat(43));
+  await expect(openSession({ ...options, identity: makeIdentity(), bootstrap })).rejects.toMatchObject({
+    code: "bootstrap-invalid",
+  });
 });

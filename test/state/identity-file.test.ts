@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemRuntime } from "../../src/runtime.ts";
-import { createIdentityFile, openIdentity, readIdentity } from "../../src/state/identity-file.ts";
+import { createIdentityFile, openIdentity, readIdentityFile } from "../../src/state/identity-file.ts";
 import { openNodeId } from "../../src/state/node-file.ts";
 
 let directory: string;
@@ -15,7 +15,7 @@ beforeEach(() => {
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
 test("reading makes nothing", async () => {
-  expect(await readIdentity(path)).toBeUndefined();
+  expect(await readIdentityFile(path)).toBeUndefined();
   expect(() => statSync(dirname(path))).toThrow("ENOENT");
 });
 
@@ -24,7 +24,7 @@ test("the first one to ask makes it, 0600 in a 0700 directory; everybody after g
   expect(statSync(path).mode & 0o777).toBe(0o600);
   expect(statSync(dirname(path)).mode & 0o777).toBe(0o700);
   expect((await openIdentity(path, systemRuntime)).deviceId).toBe(made.deviceId);
-  expect((await readIdentity(path))?.deviceId).toBe(made.deviceId);
+  expect((await readIdentityFile(path))?.identity.deviceId).toBe(made.deviceId);
 });
 
 test("all who ask at the same time get the same one", async () => {
@@ -50,7 +50,7 @@ test("a file that is no identity is never replaced", async () => {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, "{}");
   for (const attempt of [
-    () => readIdentity(path),
+    () => readIdentityFile(path),
     () => openIdentity(path, systemRuntime),
     () => createIdentityFile(path, systemRuntime),
   ]) {

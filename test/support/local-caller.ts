@@ -6,7 +6,7 @@ import { createIdentity } from "../../src/identity/device-identity.ts";
 import { systemRuntime } from "../../src/runtime.ts";
 import { Secret } from "../../src/secret.ts";
 
-const [url = "", token = "", mode = "direct"] = process.argv.slice(2);
+const [url = "", token = "", mode = "direct", kind = "token"] = process.argv.slice(2);
 if (mode === "listening") await listenTo(createServer());
 try {
   await using session = await connectGateway({
@@ -15,7 +15,7 @@ try {
     role: "operator",
     scopes: ["operator.read"],
     identity: createIdentity(systemRuntime.random(32), 0),
-    credential: { kind: "token", secret: new Secret(token) },
+    credential: { kind: kind === "bootstrapToken" ? kind : "token", secret: new Secret(token) },
     timeoutMs: 10_000,
   });
   process.stdout.write(`in: ${session.hello.auth?.scopes.join(",")}\n`);

@@ -24,6 +24,7 @@ export interface RawAuth {
   readonly token?: string;
   readonly password?: string;
   readonly deviceToken?: string;
+  readonly bootstrapToken?: string;
 }
 
 /** What goes into a connect; everything has the value a node host would send. */
@@ -172,7 +173,7 @@ export function connectParams(options: RawConnect, nonce: string, ts: number): R
   const { clientId = "node-host", mode = "node", protocol = [3, 4] } = options;
   const deviceFamily = "deviceFamily" in options ? options.deviceFamily : "Linux";
   const signedAt = ts + (options.clockAheadMs ?? 0);
-  const token = auth?.token ?? auth?.deviceToken ?? "";
+  const token = auth?.token ?? auth?.deviceToken ?? auth?.bootstrapToken ?? "";
   const common = [device?.id, clientId, mode, role, scopes.join(","), signedAt, token, nonce];
   const fields =
     options.payloadVersion === "v2"

@@ -4,10 +4,12 @@ import { connectGateway, type Credential } from "../../src/client/connect-gatewa
 import type { GatewaySession } from "../../src/client/gateway-session.ts";
 import { createHandlers } from "../../src/node/handlers/index.ts";
 import type { DeviceIdentity } from "../../src/identity/device-identity.ts";
+import { signSuccession } from "../../src/identity/key-succession.ts";
 import type { EventFrame } from "../../src/protocol/frame.ts";
+import { readSetupCode } from "../../src/protocol/setup-code.ts";
 import { Secret } from "../../src/secret.ts";
 import { approvalsInMemory } from "../node/handlers/approvals-in-memory.ts";
-import { makeIdentity, startNode, type TestNode } from "./node-host.ts";
+import { makeIdentity, Memory, startNode, type TestNode } from "./node-host.ts";
 import { at, RawClient, textAt } from "./raw-client.ts";
 import { Recorder } from "./recorder.ts";
 import { everyScope, sharedToken, startGateway } from "./world.ts";
@@ -44,6 +46,7 @@ export async function walkTheProtocol(): Promise<readonly TappedMessage[]> {
   await askEverything(operator, nodeId);
   await invoke(operator, nodeId);
   const identity = makeIdentity();
+  await inviteSomebody(operator, connect);
   await connectInEveryForm(operator, identity, connect);
   await speakAsNode(operator, connect);
   await changeTokens(operator, kitchen, nodeId, identity, connect);
@@ -76,6 +79,7 @@ function startTheNode(url: string, displayName: string): TestNode {
     displayName,
     instanceId: `instance of ${displayName}`,
     pathEnv: env.PATH,
+    memory: new Memory(),
     handlers: {
       ...createHandlers({ approvals: approvalsInMemory(anyProgram), env, cwd: "/" }),
       "system.notify": (_params, { signal }) =>
@@ -142,6 +146,35 @@ function readApprovals(snapshot: unknown): { readonly hash: string; readonly fil
   return { hash: textAt(snapshot, "hash"), file: Object.fromEntries(Object.entries(at(snapshot, "file") ?? {})) };
 }
 
+/** An invite of every kind, looked at, used and withdrawn. */
+async function inviteSomebody(operator: GatewaySession, connect: Connect): Promise<void> {
+  const identity = makeIdentity();
+  const publicUrl = "wss://gateway.example:8443";
+  const all = { ttlMs: 60_000, displayName: "cellar", commands: ["system.which"], tlsFingerprint: "ab".repeat(32) };
+  const { setupCode, setupId = "" } = await operator.call("device.pair.setupCode", {
+    publicUrl,
+    bootstrapProfile: "node",
+    forDeviceId: identity.deviceId,
+    ...all,
+  });
+  const read = readSetupCode(setupCode);
+  const bootstrapToken = "code" in read ? read.code.bootstrapToken : "";
+  const credential = { kind: "bootstrapToken", secret: new Secret(bootstrapToken) } as const;
+  {
+    await using looker = await connect({ credential });
+    await looker.call("device.pair.setupInspect", { bootstrapToken });
+  }
+  await operator.call("device.pair.setupStatus", { setupId });
+  await using _node = await connect({ role: "node", identity, credential });
+  await refused(connect({ role: "node", identity: makeIdentity(), credential }));
+  await operator.call("device.pair.setupStatus", { setupId });
+  const other = await operator.call("device.pair.setupCode", { publicUrl });
+  await operator.call("device.pair.setupWithdraw", { setupId: other.setupId ?? "" });
+  await operator.call("device.pair.setupList", {});
+  await refused(operator.call("device.pair.setupCode", {})); // on loopback
+  await operator.call("device.pair.remove", { deviceId: identity.deviceId });
+}
+
 async function connectInEveryForm(operator: GatewaySession, identity: DeviceIdentity, connect: Connect): Promise<void> {
   const scopes = ["operator.pairing", "operator.read"];
   const { token, wrong } = credentials;
@@ -190,11 +223,31 @@ async function changeTokens(
   const ready = node.next("ready");
   await operator.call("device.token.rotate", { deviceId: nodeId, role: "node" });
   await ready;
-  await using device = await connect({ identity, scopes: ["operator.read"], credential: credentials.token });
-  await operator.call("device.token.revoke", { deviceId: identity.deviceId, role: "operator" });
+  await rotateWithOverlap(operator, nodeId);
+  const next = await takeNewKey(identity, connect);
+  await using device = await connect({ identity: next, scopes: ["operator.read"], credential: credentials.token });
+  await operator.call("device.token.revoke", { deviceId: next.deviceId, role: "operator" });
   await device.closed;
   await operator.call("device.pair.remove", { deviceId: nodeId });
   await node.stop();
+}
+
+/** The device goes on under a new key. */
+async function takeNewKey(identity: DeviceIdentity, connect: Connect): Promise<DeviceIdentity> {
+  const next = makeIdentity();
+  await using device = await connect({ identity, scopes: ["operator.read"], credential: credentials.token });
+  await device.call("device.key.rotate", signSuccession(identity, next, device.hello.server.connId));
+  await device.closed;
+  return next;
+}
+
+/** The node is pushed its new token, says that it has it, and proves it. */
+async function rotateWithOverlap(operator: GatewaySession, deviceId: string): Promise<void> {
+  await operator.call("device.token.rotate", { deviceId, role: "node", overlapMs: 60_000, critical: true });
+  for (;;) {
+    const { rotations } = await operator.call("device.token.progress", {});
+    if (rotations.some(({ state }) => state === "confirmed")) return;
+  }
 }
 
 async function refuseOldProtocol(url: string): Promise<void> {

@@ -16,10 +16,24 @@ export const ours: Deviations = {
   "connect result /auth/removedScopesReason is not in the schema": "no scope is taken away in silence",
   "connect result /snapshot/node is not in the schema": "a node learns at once whether its command list waits",
   "device.pair.requested event /reason is not in the schema": "says why a device that is known asks again",
+  "device.pair.setupCode params /ttlMs is not in the schema":
+    "this and the next go only to gateways with the capability invites",
+  "device.pair.setupCode params /displayName is not in the schema": "what the node is to be called",
+  "device.pair.setupCode params /forDeviceId is not in the schema": "an invite that only one key can use",
+  "device.pair.setupCode params /commands is not in the schema": "an invite that approves no more than these",
+  "device.pair.setupCode params /tlsFingerprint is not in the schema":
+    "the certificate of a proxy in front of the gateway",
   "device.pair.reject params /reason is not in the schema":
     "goes only to gateways with the capability pair-reject-reason",
   "node.pair.reject params /reason is not in the schema":
     "goes only to gateways with the capability pair-reject-reason",
+  "device.token.rotate params /overlapMs is not in the schema":
+    "goes only to gateways with the capability token-handover",
+  "device.token.rotate params /critical is not in the schema":
+    "goes only to gateways with the capability token-handover",
+  "device.token.rotate result /overlapUntilMs is not in the schema": "answers overlapMs, and nobody else",
+  "device.token.rotate result /state is not in the schema": "answers overlapMs, and nobody else",
+  "device.token.rotate result /pushed is not in the schema": "answers overlapMs, and nobody else",
   "node.invoke.request event /paramsJSON must be string": "null for no params (protocol.md § 7.3)",
 };
 
