@@ -1,12 +1,14 @@
 /** What a command may ask for. Everything is made at its first use, so that `--help` reads no file and opens no key. */
+import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { parseDuration } from "../config/duration.ts";
 import { statePaths, type StatePaths } from "../config/paths.ts";
 import type { Config } from "../config/resolve.ts";
-import type { DeviceIdentity } from "../identity/device-identity.ts";
+import type { DeviceIdentity, IdentityFile, PublicIdentity } from "../identity/device-identity.ts";
 import { type Log, type Runtime, systemRuntime, withLog } from "../runtime.ts";
 import type { Secret } from "../secret.ts";
 import type { Launcher } from "../demo/cli-process.ts";
+import type { SecretStore, StoreChoice } from "../state/secret-store.ts";
 import type { TokenFile } from "../state/token-memory.ts";
 import { type CommandTarget, findTarget, type TargetPreference } from "./command-target.ts";
 import type { Starter } from "./background.ts";
@@ -41,6 +43,7 @@ export class Context {
   readonly #secrets: GivenSecrets;
   #config: Promise<Config> | undefined;
   #identity: Promise<DeviceIdentity> | undefined;
+  #secretStore: Promise<SecretStore> | undefined;
   #target: Promise<CommandTarget> | undefined;
   readonly #noted = new Set<string>();
 
@@ -94,9 +97,31 @@ export class Context {
     if (this.#globals.timeout === undefined && ms > this.timeoutMs) this.#clock.set(ms);
   }
 
+  /** Gives what follows the whole time once more, in a command that serves one request after another. */
+  restartClock(): void {
+    this.#clock.restart();
+  }
+
   /** A command to print: with what this one was given to find its gateway and its state. */
   pasteable(command: string): string {
     return pasteable(command, this.#globals);
+  }
+
+  /** The same command line with time of its own: for taking back what was done when it was asked to stop. */
+  forTakingBack(): Context {
+    const context = new Context({ ...this.options, signal: new AbortController().signal }, this.argv);
+    context.useGlobals(this.#globals);
+    return context;
+  }
+
+  /** The words that give another command of ours the state of this one. */
+  stateWords(): readonly string[] {
+    const { stateDir, profile, config } = this.#globals;
+    return [
+      ...(stateDir === undefined ? [] : ["--state-dir", stateDir]),
+      ...(profile === undefined ? [] : ["--profile", profile]),
+      ...(config === undefined ? [] : ["--config", config]),
+    ];
   }
 
   paths(): StatePaths {
@@ -114,21 +139,65 @@ export class Context {
 
   /** This machine's identity, made first if there is none. */
   identity(): Promise<DeviceIdentity> {
-    this.#identity ??= import("../state/identity-file.ts").then(({ openIdentity }) =>
-      openIdentity(this.paths().identity, this.runtime),
-    );
+    this.#identity ??= this.currentIdentity();
     return this.#identity;
   }
 
-  /** The identity if there is one; looking makes none. */
-  async knownIdentity(): Promise<DeviceIdentity | undefined> {
-    const { readIdentity } = await import("../state/identity-file.ts");
-    return readIdentity(this.paths().identity);
+  /** The same as it is at this moment: another process may have put a new key in its place. */
+  async currentIdentity(): Promise<DeviceIdentity> {
+    const { openIdentity } = await import("../state/identity-file.ts");
+    return openIdentity(this.paths().identity, this.runtime, await this.secrets());
+  }
+
+  /** The identity that this gateway (`ws(s)://host:port`) knows: not everywhere the same one while a key rotation is under way. */
+  async identityAt(gateway: string): Promise<DeviceIdentity> {
+    const { identity, identityRotation: rotation } = this.paths();
+    if (!existsSync(rotation)) return this.currentIdentity();
+    const { identityAt } = await import("../state/key-rotation.ts");
+    const parts = { place: { identity, rotation }, secrets: await this.secrets(), runtime: this.runtime };
+    const known = await identityAt(parts, gateway, await this.tokens());
+    return known ?? this.currentIdentity();
+  }
+
+  /** What the identity's file says, if there is one; looking makes none, and asks no keychain. */
+  async identityFile(): Promise<IdentityFile | undefined> {
+    const { readIdentityFile } = await import("../state/identity-file.ts");
+    return readIdentityFile(this.paths().identity);
+  }
+
+  /** The public parts of the identity, if there is one; looking makes none. */
+  async knownIdentity(): Promise<PublicIdentity | undefined> {
+    return (await this.identityFile())?.identity;
+  }
+
+  /** Where the device's key and tokens are, or go when there are none yet. */
+  secrets(): Promise<SecretStore> {
+    const { env, signal } = this.options;
+    this.#secretStore ??= import("./secret-setup.ts").then(({ openSecretStore }) =>
+      openSecretStore({
+        flag: this.#globals.secretStore,
+        config: () => this.config(),
+        env,
+        canAsk: this.canAsk,
+        signal,
+        runtime: this.runtime,
+      }),
+    );
+    return this.#secretStore;
+  }
+
+  /** The store that was asked for, and by what. */
+  async secretChoice(): Promise<{ readonly choice: StoreChoice; readonly chosenBy: string }> {
+    const { chosenStore } = await import("./secret-setup.ts");
+    return chosenStore(this.#globals.secretStore, () => this.config());
   }
 
   async tokens(): Promise<TokenFile> {
     const { TokenFile } = await import("../state/token-memory.ts");
-    return new TokenFile(this.paths().deviceTokens, this.runtime);
+    return new TokenFile(this.paths().deviceTokens, this.runtime, {
+      secrets: await this.secrets(),
+      storeForNew: async () => (await this.identityFile())?.store ?? "file",
+    });
   }
 
   /** Which gateway the command line means, and with what it may go there. Found out once: standard input cannot be read twice. */

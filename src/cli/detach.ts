@@ -1,8 +1,7 @@
 /** Starts this very command once more, in a session of its own, and stays until that one is ready or has failed. */
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Duplex } from "node:stream";
-import { OpenClawError } from "../errors.ts";
-import type { FailureCode } from "../errors.ts";
+import { isFailureCode, OpenClawError } from "../errors.ts";
 import { openTunnelLog } from "../state/tunnel-log.ts";
 import { Lines } from "../tunnel/control-message.ts";
 import type { Context } from "./context.ts";
@@ -15,7 +14,6 @@ import {
   type StartedTunnel,
   type ToBackground,
 } from "./detach-message.ts";
-import { failureCodes } from "./failure-codes.ts";
 import { askSecret, askText, askYesNo } from "./prompt.ts";
 
 /** Time between the polite signal and the other one. */
@@ -163,10 +161,6 @@ function failureIn(text: string): OpenClawError | undefined {
     ...(typeof fix === "string" && { fix }),
     ...(typeof details === "object" && details !== null && { details: { ...details } }),
   });
-}
-
-function isFailureCode(code: unknown): code is FailureCode {
-  return typeof code === "string" && Object.hasOwn(failureCodes, code);
 }
 
 function objectIn(text: string): Readonly<Record<string, unknown>> {

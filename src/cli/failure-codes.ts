@@ -130,7 +130,8 @@ const texts: Readonly<Record<FailureCode, Omit<FailureEntry, "exit">>> = {
   "bootstrap-invalid": {
     meaning: "the invite or setup code is used, expired or revoked",
     causes: "codes work once and for a few minutes",
-    remedy: "make a new code on the gateway's host",
+    remedy:
+      "openclaw pair verify --code-file <file> --online says what became of it; a new one: openclaw pair invite, on the gateway's host",
   },
   "upgrade-refused": {
     meaning: "the HTTP upgrade was refused before a WebSocket existed (401, 403 or a redirect to a login page)",

@@ -9,7 +9,7 @@ import { OpenClawError, systemCode } from "../errors.ts";
 import type { GatewayOptions } from "../gateway/options.ts";
 import type { Secret } from "../secret.ts";
 import { openGatewayToken, openTokenKey, writeNewSecret } from "../state/gateway-secrets.ts";
-import { openIdentity } from "../state/identity-file.ts";
+import { openPublicIdentity } from "../state/identity-file.ts";
 import { acquireLock } from "../store/lock.ts";
 import type { Context } from "./context.ts";
 
@@ -70,9 +70,19 @@ export async function prepareGateway(context: Context, flags: GatewayRunFlags): 
         deny: settings["gateway.nodes.commands.deny"] ?? settings["gateway.nodes.denyCommands"] ?? [],
       },
       allowedOrigins: settings["gateway.controlUi.allowedOrigins"] ?? [],
+      limits: {
+        maxAttempts: settings["gateway.auth.rateLimit.maxAttempts"],
+        attemptWindowMs: settings["gateway.auth.rateLimit.windowMs"],
+        lockoutMs: settings["gateway.auth.rateLimit.lockoutMs"],
+      },
       store: paths.database,
       tokenKey: await openTokenKey(paths.deviceTokenKey, context.runtime),
-      identity: await openIdentity(paths.identity, context.runtime),
+      identity: await openPublicIdentity(
+        paths.identity,
+        context.runtime,
+        // What is thrown away with its directory leaves nothing in a keychain.
+        flags.ephemeral === true ? undefined : await context.secrets(),
+      ),
       runtime: context.runtime,
     };
     const made = things.move();

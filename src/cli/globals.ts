@@ -13,6 +13,7 @@ export interface Globals {
   readonly stateDir?: string;
   readonly config?: string;
   readonly profile?: string;
+  readonly secretStore?: string;
 }
 
 /** Flags, help text. Written once: the root shows them, every command takes them, completion and man pages list them. */
@@ -27,7 +28,13 @@ export const globalOptions: readonly (readonly [flags: string, description: stri
   ["--state-dir <dir>", "the state directory (default: ~/.openclaw)"],
   ["--config <file>", "the configuration file (default: <state>/toolkit/config.json5)"],
   ["--profile <name>", "a state directory of its own: <base>-<name>"],
+  ["--secret-store <store>", "where a new device key is kept: auto, keychain or file (default: auto)"],
 ];
+
+/** The words that an option takes, where it takes no others. */
+const choices: Readonly<Record<string, readonly string[]>> = {
+  "--secret-store <store>": ["auto", "keychain", "file"],
+};
 
 /** The global options that take a value: what stands behind them is no command word. */
 export const globalsWithValue: ReadonlySet<string> = new Set(
@@ -38,6 +45,8 @@ export const globalsWithValue: ReadonlySet<string> = new Set(
 export function addGlobals(command: Command, hidden: boolean): Command {
   for (const [flags, description] of globalOptions) {
     const option = new Option(flags, description);
+    const words = choices[flags];
+    if (words !== undefined) option.choices(words);
     command.addOption(hidden ? option.hideHelp() : option);
   }
   return command;

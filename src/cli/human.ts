@@ -2,12 +2,16 @@
 
 /** `3 s ago`, `5 min ago`, `2 h ago`, `4 d ago`; `never` for no time at all. */
 export function ago(atMs: number | undefined, nowMs: number): string {
-  if (atMs === undefined) return "never";
-  const seconds = Math.max(0, Math.round((nowMs - atMs) / 1000));
-  if (seconds < 60) return `${seconds} s ago`;
-  if (seconds < 3600) return `${Math.round(seconds / 60)} min ago`;
-  if (seconds < 86_400) return `${Math.round(seconds / 3600)} h ago`;
-  return `${Math.round(seconds / 86_400)} d ago`;
+  return atMs === undefined ? "never" : `${span(nowMs - atMs)} ago`;
+}
+
+/** A time as long as it matters: `3 s`, `5 min`, `2 h`, `4 d`. */
+export function span(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 86_400) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86_400)} d`;
 }
 
 /** `512 B`, `1.5 KiB`, `20 MiB`, `3.1 GiB`. */

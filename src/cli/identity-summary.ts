@@ -1,5 +1,5 @@
 /** The public parts of an identity, as commands print them. */
-import type { DeviceIdentity } from "../identity/device-identity.ts";
+import type { PublicIdentity } from "../identity/device-identity.ts";
 import { fingerprint } from "../identity/fingerprint.ts";
 
 export interface IdentitySummary {
@@ -10,7 +10,7 @@ export interface IdentitySummary {
   readonly path: string;
 }
 
-export function describeIdentity(identity: DeviceIdentity, path: string): IdentitySummary {
+export function describeIdentity(identity: PublicIdentity, path: string): IdentitySummary {
   const { deviceId, publicKey, createdAtMs } = identity;
   return { deviceId, fingerprint: fingerprint(deviceId), publicKey, createdAtMs, path };
 }

@@ -27,6 +27,12 @@ export class OneShotClock {
     if (this.#deadline !== undefined) this.#arm(this.#deadline);
   }
 
+  /** Begins anew, for a command that does one thing after another; what asked before has no deadline any more. */
+  restart(): void {
+    this.stop();
+    this.#deadline = undefined;
+  }
+
   stop(): void {
     clearTimeout(this.#timer);
   }

@@ -77,7 +77,7 @@ async function openAsBackend(
 }
 
 async function openAsDevice(context: Context, target: Target, scopes: readonly string[]): Promise<GatewaySession> {
-  const identity = await context.identity();
+  const identity = await context.identityAt(originOf(target.address.url));
   const memory = await context.tokens();
   const key = { gateway: originOf(target.address.url), deviceId: identity.deviceId, role: "operator" };
   const remembered = target.explicit === undefined ? await memory.recall(key) : undefined;

@@ -1,68 +1,117 @@
-/** This machine's own device token at a gateway: rotate it, write it down, prove it. */
+/** This machine's own device token at a gateway: rotate it, write it down beside the old one, prove it, and let go of the old one. */
 import { connectGateway } from "../client/connect-gateway.ts";
-import { originOf } from "../client/open-session.ts";
-import { OpenClawError } from "../errors.ts";
+import type { GatewaySession } from "../client/gateway-session.ts";
+import { openSession, originOf } from "../client/open-session.ts";
+import { handsOver } from "../client/token-follower.ts";
+import { isFailure, OpenClawError } from "../errors.ts";
 import { describePlatform } from "../node/platform.ts";
-import type { MethodResults } from "../protocol/methods.ts";
+import type { MethodResults, RotationState } from "../protocol/methods.ts";
 import type { Role } from "../protocol/vocabulary.ts";
-import { Secret } from "../secret.ts";
+import { hashSecret, Secret } from "../secret.ts";
 import { version } from "../version.ts";
 import type { Context } from "./context.ts";
 import type { TargetFlags } from "./target-options.ts";
 
-/**
- * Rotates over a session that the old token opened, which is the one case in which a gateway hands out the new one; stores it before
- * anything else can fail, then proves it with a fresh connection.
- */
+type Rotated = MethodResults["device.token.rotate"];
+
+interface Wanted {
+  readonly scopes: readonly string[] | undefined;
+  readonly overlapMs: number;
+}
+
+/** Rotates over a session that the old token opened, which is the one case in which a gateway hands out the new one. */
 export async function rotateOwnToken(
   context: Context,
   flags: TargetFlags,
   role: Role,
-  scopes: readonly string[] | undefined,
-): Promise<MethodResults["device.token.rotate"]> {
-  const target = await context.target(flags);
-  const identity = await context.identity();
-  const memory = await context.tokens();
-  const key = { gateway: originOf(target.address.url), deviceId: identity.deviceId, role };
-  const remembered = await memory.recall(key);
+  { scopes, overlapMs }: Wanted,
+): Promise<Rotated> {
+  const { key, remembered, options } = await ownToken(context, flags, role);
   if (remembered === undefined) {
     throw new OpenClawError("credential-missing", `this machine holds no ${role} token of ${key.gateway}`, {
       hint: "ask for pairing first, and have it approved",
       fix: `openclaw pair request --role ${role}`,
     });
   }
-  const connect = (secret: Secret) =>
-    connectGateway({
-      gateway: target.address,
-      client: {
-        id: role === "node" ? "node-host" : "cli",
-        mode: role === "node" ? "node" : "cli",
-        version,
-        ...describePlatform(process.platform),
-      },
-      role,
-      scopes: role === "operator" ? remembered.scopes : [],
-      identity,
-      credential: { kind: "deviceToken", secret },
-      timeoutMs: context.timeoutMs,
-      signal: context.oneShotSignal,
-      callDefaults: { timeoutMs: context.timeoutMs, signal: context.oneShotSignal },
-      runtime: context.runtime,
-    });
-  await using session = await connect(remembered.token);
+  await using session = await openSession({ ...options, memory: await context.tokens() });
   const rotated = await session.call("device.token.rotate", {
-    deviceId: identity.deviceId,
+    deviceId: key.deviceId,
     role,
     ...(scopes === undefined ? {} : { scopes: [...scopes] }),
+    ...(handsOver(session) ? { overlapMs } : {}),
   });
   if (rotated.token === undefined) {
     throw new OpenClawError("failed", "the gateway rotated the token but did not hand out the new one", {
       hint: "the next connection with the gateway's own token brings it",
-      details: { deviceId: identity.deviceId, role },
+      details: { deviceId: key.deviceId, role },
     });
   }
-  const token = new Secret(rotated.token);
-  await memory.remember(key, { token, scopes: rotated.scopes, updatedAtMs: rotated.rotatedAtMs });
-  await using _proof = await connect(token);
-  return rotated;
+  const state = await keepOwnToken(context, flags, session, rotated);
+  return state === undefined ? rotated : { ...rotated, state };
+}
+
+/**
+ * Writes a new token of this machine down before anything else can fail, and proves it with a fresh connection; only then the old one is
+ * dropped from the disk. Resolves with how far it has come, where the gateway keeps count of that.
+ */
+export async function keepOwnToken(
+  context: Context,
+  flags: TargetFlags,
+  session: GatewaySession,
+  rotated: Rotated,
+): Promise<RotationState | undefined> {
+  const { key, remembered, options } = await ownToken(context, flags, rotated.role === "node" ? "node" : "operator");
+  const memory = await context.tokens();
+  const token = new Secret(rotated.token ?? "");
+  const settled = { token, scopes: rotated.scopes, updatedAtMs: rotated.rotatedAtMs };
+  await memory.remember(key, { ...settled, previous: remembered?.token });
+  try {
+    if (handsOver(session)) await sayDelivered(session, token);
+    const scopes = key.role === "operator" ? rotated.scopes : [];
+    await using _proof = await connectGateway({
+      ...options,
+      scopes,
+      credential: { kind: "deviceToken", secret: token },
+    });
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    const { code, message, details } = error;
+    throw new OpenClawError(code, `the new token is stored, and could not be proven: ${message}`, {
+      hint: "the old one is kept beside it; the next command that connects takes whichever works",
+      details,
+      cause: error,
+    });
+  }
+  await memory.remember(key, settled);
+  return handsOver(session) ? "confirmed" : undefined;
+}
+
+/** Without an overlap the gateway may have ended this session already; the proof says as much. */
+async function sayDelivered(session: GatewaySession, token: Secret): Promise<void> {
+  try {
+    await session.call("device.token.delivered", { tokenHash: hashSecret(token.reveal()) });
+  } catch (error) {
+    if (!isFailure(error, "unreachable")) throw error;
+  }
+}
+
+/** Which token it is, what is remembered of it, and how to connect with it. */
+async function ownToken(context: Context, flags: TargetFlags, role: Role) {
+  const target = await context.target(flags);
+  const gateway = originOf(target.address.url);
+  const identity = await context.identityAt(gateway);
+  const key = { gateway, deviceId: identity.deviceId, role };
+  const remembered = await (await context.tokens()).recall(key);
+  const options = {
+    gateway: target.address,
+    client: { id: "cli", mode: "cli", version, ...describePlatform(process.platform) },
+    role,
+    scopes: remembered?.scopes ?? [],
+    identity,
+    timeoutMs: context.timeoutMs,
+    signal: context.oneShotSignal,
+    callDefaults: { timeoutMs: context.timeoutMs, signal: context.oneShotSignal },
+    runtime: context.runtime,
+  };
+  return { key, remembered, options };
 }

@@ -38,11 +38,14 @@ export function withTarget(command: Command): Command {
 
 const groupsWithTarget: ReadonlySet<string> = new Set(["call", "devices", "nodes", "pair"]);
 const commandsWithTarget: ReadonlySet<string> = new Set(["gateway status", "node run"]);
+/** They find both gateways by options of their own. */
+const commandsWithoutTarget: ReadonlySet<string> = new Set(["pair link", "pair unlink"]);
 
 /** True when a command that starts with these words (`devices approve`) takes the target options. */
 export function takesTarget(words: string): boolean {
   const [group = "", verb = ""] = words.split(" ");
-  return groupsWithTarget.has(group) || commandsWithTarget.has(`${group} ${verb}`);
+  const command = `${group} ${verb}`;
+  return commandsWithTarget.has(command) || (groupsWithTarget.has(group) && !commandsWithoutTarget.has(command));
 }
 
 /** True for options of a command that takes the target options: `--port` of `gateway run` is another port, `--password-file` of a tunnel another password. */

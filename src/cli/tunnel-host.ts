@@ -26,6 +26,8 @@ export interface TunnelHostOptions extends Omit<TunnelOptions, "signal" | "runti
   /** What people call it; a free name made of the destination when absent. */
   readonly name: string | undefined;
   readonly limits?: Omit<LimitOptions, "runtime">;
+  /** What its control socket answers besides what every tunnel's does. */
+  readonly methods?: ControlMethods;
   readonly onEvent: (event: TunnelEvent) => void;
 }
 
@@ -51,7 +53,11 @@ export async function hostTunnel(context: Context, options: TunnelHostOptions): 
   const seat = await prepareSeat(runDir, context.runtime);
   const leave = () => leaveSeat(runDir, seat);
   undo.defer(leave);
-  const methods = { ...ownerMethods(owner, context.runtime), ...drillMethod(options, context.runtime) };
+  const methods = {
+    ...ownerMethods(owner, context.runtime),
+    ...drillMethod(options, context.runtime),
+    ...options.methods,
+  };
   undo.use(await serveControl({ path: seat.socket, nonce: seat.nonce, methods, runtime: context.runtime }));
   // Also before the last client is hung up on: who asked for the end finds nothing left.
   undo.defer(leave);
@@ -66,7 +72,7 @@ export async function hostTunnel(context: Context, options: TunnelHostOptions): 
     context.runtime.log(level, message, fields);
     noteLine(log, level, message, fields);
   });
-  const { limits, destination: _written, ...rest } = options;
+  const { limits, destination: _written, methods: _more, ...rest } = options;
   try {
     owner.tunnel = await openTunnel({
       ...rest,

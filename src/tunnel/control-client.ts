@@ -21,11 +21,19 @@ export interface ControlMethodTable {
   readonly check: ControlMethod<NoParams, never, { readonly forwards: readonly ForwardCheck[] }>;
   readonly reopen: ControlMethod<{ readonly reason: string }, never, object>;
   readonly close: ControlMethod<NoParams, never, object>;
+  /** Of the tunnel of a link only: what its nodes do. */
+  readonly link: ControlMethod<NoParams, never, LinkState>;
   readonly drill: ControlMethod<
     { readonly faults: readonly Fault[] },
     DrillRow,
     { readonly drills: readonly DrillRow[] }
   >;
+}
+
+/** The state of the node of each direction that a link has: the last thing it said. */
+export interface LinkState {
+  readonly toRemote?: string;
+  readonly toLocal?: string;
 }
 
 interface ControlMethod<Params, Row, Result> {

@@ -3,8 +3,7 @@
  * of `{id, nonce, row}` and then one `{id, nonce, ok, …}`. The nonce is the tunnel's, from its record: neither side believes the other
  * without it, so a socket whose path was used again is never taken for the tunnel that is meant.
  */
-import { OpenClawError, isFailure } from "../errors.ts";
-import type { FailureCode } from "../errors.ts";
+import { OpenClawError, isFailure, isFailureCode } from "../errors.ts";
 
 export interface ControlRequest {
   readonly id: number;
@@ -17,6 +16,7 @@ export interface ControlError {
   readonly code: string;
   readonly message: string;
   readonly hint?: string;
+  readonly fix?: string;
   readonly details?: Readonly<Record<string, unknown>>;
 }
 
@@ -89,38 +89,27 @@ export function readReply(line: string): ControlReply | undefined {
 export function toControlError(thrown: unknown): ControlError {
   if (!isFailure(thrown))
     return { code: "internal", message: thrown instanceof Error ? thrown.message : String(thrown) };
-  const { code, message, hint, details } = thrown;
-  return { code, message, ...(hint !== undefined && { hint }), ...(details !== undefined && { details }) };
+  const { code, message, hint, fix, details } = thrown;
+  return {
+    code,
+    message,
+    ...(hint !== undefined && { hint }),
+    ...(fix !== undefined && { fix }),
+    ...(details !== undefined && { details }),
+  };
 }
 
 /** The failure that the owner told of. */
-export function fromControlError({ code, message, hint, details }: ControlError): OpenClawError {
-  const known = passedOn.find((one) => one === code) ?? "failed";
-  return new OpenClawError(known, message, { hint, details });
+export function fromControlError({ code, message, hint, fix, details }: ControlError): OpenClawError {
+  return new OpenClawError(isFailureCode(code) ? code : "failed", message, { hint, fix, details });
 }
 
-/** What an owner may fail with. Any other code is of another version of this program. */
-const passedOn: readonly FailureCode[] = [
-  "internal",
-  "protocol",
-  "usage",
-  "timeout",
-  "forbidden",
-  "host-key-changed",
-  "host-key-unknown",
-  "ssh",
-  "ssh-auth",
-  "ssh-forward",
-  "conflict",
-  "not-found",
-  "port-in-use",
-];
-
-function readError({ code, message, hint, details }: Readonly<Record<string, unknown>>): ControlError {
+function readError({ code, message, hint, fix, details }: Readonly<Record<string, unknown>>): ControlError {
   return {
     code: String(code),
     message: String(message),
     ...(typeof hint === "string" && { hint }),
+    ...(typeof fix === "string" && { fix }),
     ...(isObject(details) && { details }),
   };
 }

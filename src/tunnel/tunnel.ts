@@ -2,6 +2,7 @@
 import { OpenClawError, isFailure } from "../errors.ts";
 import { systemRuntime } from "../runtime.ts";
 import type { Runtime } from "../runtime.ts";
+import { startCommand } from "../ssh/command.ts";
 import { connectSsh, defaultKeepaliveMs } from "../ssh/connect.ts";
 import type { SshConnection, SshOptions } from "../ssh/connect.ts";
 import { formatDestination } from "../ssh/destination.ts";
@@ -14,6 +15,7 @@ import type { ConnectionLimits } from "./limits.ts";
 import type { ForwardCheck, SshReport, TunnelReport, TunnelState, TunnelSummary } from "./report.ts";
 import { chance, retryDelay } from "./retry-delay.ts";
 import { askRoundTrip, type ServerSession } from "../ssh/server-session.ts";
+import type { ClientChannel } from "../ssh/ssh2.ts";
 import { SpareConnection } from "./spare-connection.ts";
 import type { TunnelEvent } from "./tunnel-event.ts";
 import { watchForRenewal } from "./renewal-watch.ts";
@@ -32,6 +34,8 @@ export interface TunnelOptions {
   readonly hotSpare?: boolean;
   /** How many connections may pass, and how fast they may come. */
   readonly limits?: ConnectionLimits;
+  /** A connection that is open already, to begin with; the tunnel ends it. */
+  readonly first?: SshConnection;
   /** Looks at the server before anything listens there, once. What it throws is the end. */
   readonly beforeListening?: (connection: SshConnection) => Promise<void>;
   readonly onEvent?: (event: TunnelEvent) => void;
@@ -52,6 +56,8 @@ export interface Tunnel extends AsyncDisposable {
   reopen(reason: string): Promise<void>;
   /** Tries every forward from its listening end to its target. */
   check(): Promise<ForwardCheck[]>;
+  /** Starts a command over there; it ends with the connection that it was started over. Throws `ssh`. */
+  start(command: string): Promise<ClientChannel>;
   /** Resolves after `close` or the signal; rejects with what cannot heal: `ssh-auth`, `host-key-changed`, or `ssh` without reconnects. */
   readonly closed: Promise<void>;
   close(): Promise<void>;
@@ -149,6 +155,10 @@ class SshTunnel implements Tunnel {
     return this.#forwards.check();
   }
 
+  start(command: string): Promise<ClientChannel> {
+    return startCommand(this.#connected("run a command over"), command);
+  }
+
   async open(): Promise<void> {
     try {
       await this.#come(await this.#connectFirst(), 0);
@@ -162,12 +172,8 @@ class SshTunnel implements Tunnel {
   }
 
   async reopen(reason: string): Promise<void> {
-    if (this.#current === undefined) {
-      throw new OpenClawError("ssh", `the tunnel ${this.name} has no connection to replace`, {
-        hint: "it is reconnecting by itself; openclaw tunnel inspect shows why",
-      });
-    }
-    this.#renewal ??= this.#renew(this.#current, reason).finally(() => (this.#renewal = undefined));
+    const current = this.#connected("replace");
+    this.#renewal ??= this.#renew(current, reason).finally(() => (this.#renewal = undefined));
     await this.#renewal;
   }
 
@@ -315,8 +321,17 @@ class SshTunnel implements Tunnel {
     if (connection?.serverSession !== undefined) this.#stale.push(connection.serverSession);
   }
 
+  #connected(what: string): SshConnection {
+    if (this.#current !== undefined) return this.#current;
+    throw new OpenClawError("ssh", `the tunnel ${this.name} has no connection to ${what}`, {
+      hint: "it is reconnecting by itself; openclaw tunnel inspect shows why",
+    });
+  }
+
   async #connectFirst(): Promise<SshConnection> {
-    const connection = await this.#connect();
+    const { first } = this.#options;
+    if (first !== undefined) this.#forwards.serve(first);
+    const connection = first ?? (await this.#connect());
     try {
       await this.#options.beforeListening?.(connection);
       return connection;

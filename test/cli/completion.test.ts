@@ -44,7 +44,7 @@ test.each<[words: readonly string[], wanted: readonly string[]]>([
     ["devices", "r"],
     ["reject", "remove", "rename", "rotate", "revoke"],
   ],
-  [["devices", "rotate", "--se"], ["--self"]],
+  [["devices", "rotate", "--sel"], ["--self"]],
   [["--json", "devices", "app"], ["approve"]],
   [["tunnel", "open", "host", "--host-key-f"], ["--host-key-fingerprint"]],
   [["config", "un"], ["unset"]],

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemRuntime } from "../../src/runtime.ts";
+import { textAt } from "../support/raw-client.ts";
 import { CliHome } from "../support/run-cli.ts";
 import { impatient } from "../support/world.ts";
 import { type GatewayHome, type NodeHome, startGatewayHome, succeed } from "./world.ts";
@@ -17,36 +18,100 @@ beforeAll(async () => {
 afterAll(() => home[Symbol.asyncDispose]());
 
 test.each(["kitchen --role node", "--device kitchen", "--device ID --role node", "PREFIX", "kitchen --device kitchen"])(
-  "rotate %s: the session ends, and the node comes back by itself",
+  "rotate %s: the node takes the new token in and proves it, and its session goes on",
   async (words) => {
     const from = node.running.events.items.length;
+    const before = storedToken(node);
     const line = `devices rotate ${words.replace("ID", deviceId).replace("PREFIX", deviceId.slice(0, 8))} --json`;
     const { code, json, stdout } = await home.ask(line);
     expect({ code, json }).toMatchObject({
       code: 0,
-      json: { ok: true, deviceId, role: "node", scopes: [], rotatedAtMs: expect.any(Number) },
+      json: {
+        ok: true,
+        deviceId,
+        role: "node",
+        scopes: [],
+        rotatedAtMs: expect.any(Number),
+        overlapUntilMs: expect.any(Number),
+        state: "confirmed",
+        delivered: true,
+      },
     });
     expect(stdout).not.toContain('"token"');
-    await node.running.event("disconnected", from);
-    await node.running.event("ready", from);
+    expect(storedToken(node)).not.toBe(before);
+    expect(stdout).not.toContain(storedToken(node));
+    expect(await home.ask('nodes invoke kitchen system.which --params \'{"bins":["sh"]}\' --json')).toMatchObject({
+      code: 0,
+    });
+    expect(node.running.events.items.slice(from)).toMatchObject([{ event: "invoke" }]);
   },
 );
 
-test("people read which token was rotated", async () => {
-  const from = node.running.events.items.length;
+test("people read how far it has come", async () => {
   const { stdout } = await home.ask("devices rotate kitchen");
-  expect(stdout).toBe(`Rotated the node token of ${deviceId}; sessions with the old one are closed\n`);
-  await node.running.event("ready", from);
+  expect(stdout).toBe(
+    `Rotated the node token of ${deviceId}; confirmed: it uses the new one, and the old one is void\n`,
+  );
+});
+
+test("--now ends the old token at once; a connected node moves all the same", async () => {
+  const from = node.running.events.items.length;
+  expect(await home.ask("devices rotate kitchen --now --json")).toMatchObject({
+    code: 0,
+    json: { state: "confirmed" },
+  });
+  expect(node.running.events.items.slice(from)).toEqual([]);
 });
 
 test("--out for another device's token: it is said that the gateway keeps it, and no file is written", async () => {
-  const from = node.running.events.items.length;
   const path = home.path("token-of-kitchen");
   const { code, stderr } = await home.ask(`devices rotate kitchen --out ${path}`);
   expect(code).toBe(0);
   expect(stderr).toContain(`so ${path} was not written`);
   expect(existsSync(path)).toBe(false);
-  await node.running.event("ready", from);
+});
+
+test("a device that is not connected is pending, and it is said how long its old token works", async () => {
+  await home.pair({ displayName: "away" });
+  const { stdout } = await home.ask("devices rotate away --overlap 1h");
+  expect(stdout).toMatch(/; pending: it has not taken the new one yet; the old one works until \d{4}-.*Z\n$/u);
+  expect(await home.ask("devices rotate away --json")).toMatchObject({ json: { state: "pending", delivered: false } });
+});
+
+test("a critical device that does not move in time: its old token stays valid, and the command fails and says so", async () => {
+  await home.pair({ displayName: "pump" });
+  const { code, json } = await home.ask("devices rotate pump --critical pump --overlap 200ms --json");
+  expect({ code, json }).toMatchObject({
+    code: 1,
+    json: {
+      ok: false,
+      error: {
+        code: "failed",
+        message: "did not move to the new token in time: pump (node, pending)",
+        details: { devices: [{ role: "node", state: "pending", critical: true, oldTokenValid: true }] },
+      },
+    },
+  });
+  expect(await home.ask("devices rotate kitchen --critical kitchen --json")).toMatchObject({
+    code: 0,
+    json: { state: "confirmed" },
+  });
+});
+
+test.each([
+  ["kitchen --now --overlap 1m", "--now and --overlap contradict each other"],
+  ["kitchen --now --critical kitchen", "--now and --critical contradict each other"],
+  ["kitchen --critical nobody", "nobody"],
+  ["--self --critical kitchen", "--critical is for other devices"],
+  ["kitchen --overlap soon", "--overlap"],
+  ["kitchen --overlap 31d", "overlapMs"],
+  ["kitchen --all", "name one of"],
+])("rotate %s is refused before anything is rotated", async (words, message) => {
+  const before = storedToken(node);
+  const { code, stdout } = await home.ask(`devices rotate ${words} --json`);
+  expect(code).toBeOneOf([2, 9]);
+  expect(stdout).toContain(message);
+  expect(storedToken(node)).toBe(before);
 });
 
 test("a device with two roles has to be told apart by --role", async () => {
@@ -83,14 +148,22 @@ test("--scope keeps the new token within what is approved, and --no-scopes empti
   });
 });
 
-test("--all rotates every token of a role", async () => {
+test("--all rotates every token of a role, and tells of each device how far it has come", async () => {
   const from = node.running.events.items.length;
-  const { code, json } = await home.ask("devices rotate --all --role node --json");
+  const { code, json } = await home.ask("devices rotate --all --role node --critical kitchen --json");
   expect({ code, json }).toMatchObject({
     code: 0,
-    json: { ok: true, rotated: expect.arrayContaining([expect.objectContaining({ deviceId, role: "node" })]) },
+    json: {
+      ok: true,
+      rotated: expect.arrayContaining([expect.objectContaining({ deviceId, role: "node" })]),
+      devices: expect.arrayContaining([
+        expect.objectContaining({ deviceId, name: "kitchen", role: "node", state: "confirmed" }),
+        expect.objectContaining({ name: "away", state: "pending" }),
+      ]),
+      summary: { confirmed: 1, delivered: 0, pending: expect.any(Number) },
+    },
   });
-  await node.running.event("ready", from);
+  expect(node.running.events.items.slice(from)).toEqual([]);
 });
 
 test("a device that is not there", async () => {
@@ -113,7 +186,7 @@ test("--self stores the new token, proves it, and writes it to --out when told t
   const { code, json, stdout } = await laptop.run(`devices rotate --self --out ${out} ${target}`);
   expect({ code, json }).toMatchObject({
     code: 0,
-    json: { ok: true, role: "operator", scopes: ["operator.pairing"], delivered: true },
+    json: { ok: true, role: "operator", scopes: ["operator.pairing"], delivered: true, state: "confirmed" },
   });
   const after = storedToken(laptop);
   expect(after).not.toBe(before);
@@ -121,6 +194,31 @@ test("--self stores the new token, proves it, and writes it to --out when told t
   expect(statSync(out).mode & 0o777).toBe(0o600);
   expect(stdout).not.toContain(after);
   expect(await laptop.run(`call health ${target}`)).toMatchObject({ code: 0 });
+});
+
+test("from another machine, by its device token: nodes move, and its own token comes last and is kept", async () => {
+  using laptop = new CliHome();
+  const target = `--port ${home.tunnelPort} --json`;
+  const env = { OPENCLAW_GATEWAY_TOKEN: home.token };
+  const request = `pair request --scope operator.pairing --scope operator.admin ${target}`;
+  const { json: asked } = await succeed(laptop.run(request, { env }));
+  await succeed(home.ask(`devices approve ${textAt(asked, "requestId")}`));
+  await succeed(laptop.run(request, { env }));
+  expect(await laptop.run(`devices rotate kitchen ${target}`)).toMatchObject({ code: 0, json: { state: "confirmed" } });
+  const before = storedToken(laptop);
+  const { code, json } = await laptop.run(`devices rotate --all ${target}`);
+  const own = textAt(await laptop.run(`identity show --json`), "json", "deviceId");
+  expect({ code, json }).toMatchObject({
+    code: 0,
+    json: {
+      devices: expect.arrayContaining([
+        expect.objectContaining({ deviceId, state: "confirmed" }),
+        expect.objectContaining({ deviceId: own, role: "operator", state: "confirmed" }),
+      ]),
+    },
+  });
+  expect(storedToken(laptop)).not.toBe(before);
+  expect(await laptop.run(`devices list ${target}`)).toMatchObject({ code: 0 });
 });
 
 test("--self without a token of that gateway says how to get one", async () => {

@@ -24,10 +24,14 @@ test("create makes one, 0600, once, and show prints its public parts", async () 
       publicKey: expect.any(String),
       createdAtMs: expect.any(Number),
       path,
+      secretStore: { store: "file", why: expect.stringContaining("no keychain can be used") },
     },
   });
   expect(statSync(path).mode & 0o777).toBe(0o600);
-  expect(await home.run("identity show --json")).toMatchObject({ code: 0, json: created.json });
+  expect(await home.run("identity show --json")).toMatchObject({
+    code: 0,
+    json: { ...Object(created.json), secretStore: { store: "file", why: expect.stringContaining("identity move") } },
+  });
   const text = readFileSync(path, "utf8");
   expect(await home.run("identity create --json")).toMatchObject({
     code: 9,

@@ -53,22 +53,16 @@ test.each<[line: string, message: RegExp, hint: string]>([
   expect(stderr).toContain(hint);
 });
 
-test.each([
-  "pair link host",
-  "pair invite",
-  "auth explain",
-  "doctor",
-  "status",
-  "logs",
-  "nodes install",
-  "gateway explain",
-])("%s is not there yet, and says so", async (line) => {
-  using home = new CliHome();
-  expect(await home.run(`${line} --json`)).toMatchObject({
-    code: 2,
-    json: { ok: false, error: { code: "usage", message: expect.stringContaining("unknown command") } },
-  });
-});
+test.each(["auth explain", "doctor", "status", "logs", "nodes install", "gateway explain"])(
+  "%s is not there yet, and says so",
+  async (line) => {
+    using home = new CliHome();
+    expect(await home.run(`${line} --json`)).toMatchObject({
+      code: 2,
+      json: { ok: false, error: { code: "usage", message: expect.stringContaining("unknown command") } },
+    });
+  },
+);
 
 test.each<[line: string, named: string]>([
   ["devices", "--help"],

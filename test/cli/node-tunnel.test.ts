@@ -2,6 +2,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { systemRuntime } from "../../src/runtime.ts";
 import { textAt } from "../support/raw-client.ts";
 import { CliHome } from "../support/run-cli.ts";
 import { type Sshd, startSshd } from "../support/sshd.ts";
@@ -43,6 +44,22 @@ test("the node comes up through the tunnel, heals with it, and leaves nothing be
   expect(await running.event("ready", 1)).toMatchObject({ deviceId: textAt(ready, "deviceId") });
   expect((await running.stop()).code).toBe(0);
   expect(readdirSync(join(machine.toolkitDir, "run"))).toEqual([]);
+});
+
+test("an invite leads through the tunnel too, to the address that it names at the far end, and is not needed twice", async () => {
+  using machine = new CliHome();
+  const made = await succeed(home.ask(`pair invite --public-url ${home.url} --ttl 30s --json`));
+  const keys = `-i ${sshd.identityFile} --known-hosts ${sshd.knownHostsFile} -F none`;
+  const line = `node run --tunnel ${sshd.user}@127.0.0.1:${sshd.port} --pair-file - ${keys} --json`;
+  const stdin = textAt(made.json, "code");
+  {
+    await using first = machine.start(line, { stdin });
+    await first.event("ready");
+  }
+  const later = { ...systemRuntime, now: () => systemRuntime.now() + 60_000 };
+  await using again = machine.start(line, { stdin, runtime: later });
+  await again.event("ready");
+  expect(again.events.items.filter(({ event }) => event === "pairing-required")).toEqual([]);
 });
 
 test("a tunnel that does not come up ends the node with the tunnel's failure", async () => {

@@ -173,7 +173,10 @@ test("an answer that could not be written is a failure", async () => {
   using home = new CliHome();
   const line = `"${process.execPath}" "${binPath}" identity create > /dev/full; echo "$?"`;
   const { stdout, stderr } = await run("bash", ["-c", line], { env: home.env() });
-  expect({ stdout, stderr }).toEqual({ stdout: "1\n", stderr: "openclaw: cannot write the output (ENOSPC)\n" });
+  expect({ stdout, last: stderr.split("\n").at(-2) }).toEqual({
+    stdout: "1\n",
+    last: "openclaw: cannot write the output (ENOSPC)",
+  });
 });
 
 test("a command without a home and without a state directory still finds its user's", async () => {

@@ -53,7 +53,11 @@ async function takeOver(context: Context, { url, force = false }: ImportFlags): 
   const filed = await Promise.all(
     state.tokens.map(async (token) => ({ token, gateway: await gatewayOf(context, state, token.role, url) })),
   );
-  const replaced = await adoptIdentity(path, identity, { replace: force, runtime: context.runtime });
+  const replaced = await adoptIdentity(path, identity, {
+    replace: force,
+    runtime: context.runtime,
+    secrets: await context.secrets(),
+  });
   const tokens: ImportedToken[] = [];
   for (const { token, gateway } of filed) {
     tokens.push(await importToken(context, identity.deviceId, gateway, token));

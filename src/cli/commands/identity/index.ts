@@ -5,6 +5,8 @@ import { defineGroup } from "../../globals.ts";
 import { createCommand } from "./create.ts";
 import { importCommand } from "./import.ts";
 import { listCommand } from "./list.ts";
+import { moveCommand } from "./move.ts";
+import { rotateCommand } from "./rotate.ts";
 import { showCommand } from "./show.ts";
 
 export function identityCommand(context: Context, verb?: string): Command {
@@ -13,5 +15,7 @@ export function identityCommand(context: Context, verb?: string): Command {
     list: listCommand,
     create: createCommand,
     import: importCommand,
+    move: moveCommand,
+    rotate: rotateCommand,
   });
 }

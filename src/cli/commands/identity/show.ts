@@ -4,14 +4,14 @@ import { OpenClawError } from "../../../errors.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 import { describeIdentity } from "../../identity-summary.ts";
+import { inWords, secretStatus } from "../../secret-status.ts";
 
 export function showCommand(context: Context): Command {
-  return defineCommand("show", "this machine's device id, fingerprint and public key", [
+  return defineCommand("show", "this machine's device id, fingerprint and public key, and where its secrets are", [
     "openclaw identity show --json",
   ])
     .option("--show", "the private key too; keep it to yourself")
     .action(async (flags: { readonly show?: boolean }) => {
-      const { formatIdentity } = await import("../../../identity/device-identity.ts");
       const path = context.paths().identity;
       const identity = await context.knownIdentity();
       if (identity === undefined) {
@@ -22,15 +22,24 @@ export function showCommand(context: Context): Command {
         });
       }
       const summary = describeIdentity(identity, path);
-      const secret: unknown = flags.show === true ? JSON.parse(formatIdentity(identity)) : undefined;
-      context.output.result({ ...summary, ...(secret === undefined ? {} : { identity: secret }) }, () =>
+      const secretStore = await secretStatus(context);
+      const whole = flags.show === true ? await wholeIdentity(context) : undefined;
+      const secret: unknown = whole === undefined ? undefined : JSON.parse(whole);
+      context.output.result({ ...summary, secretStore, ...(secret === undefined ? {} : { identity: secret }) }, () =>
         [
           `device id    ${summary.deviceId}`,
           `fingerprint  ${summary.fingerprint}`,
           `public key   ${summary.publicKey}`,
           `file         ${summary.path}`,
-          ...(flags.show === true ? ["", formatIdentity(identity).trimEnd()] : []),
+          ...(secretStore === undefined ? [] : [`secrets      ${inWords(secretStore)}`]),
+          ...(whole === undefined ? [] : ["", whole.trimEnd()]),
         ].join("\n"),
       );
     });
+}
+
+/** The file of this identity as it is when everything is in it. */
+async function wholeIdentity(context: Context): Promise<string> {
+  const { formatIdentity } = await import("../../../identity/device-identity.ts");
+  return formatIdentity(await context.identity());
 }

@@ -7,7 +7,7 @@ import { collect, defineCommand } from "../../globals.ts";
 import { list } from "../../human.ts";
 import type { NodeRunFlags } from "../../node-setup.ts";
 import { addSshOptions, type SshFlags } from "../../ssh-options.ts";
-import { withTarget } from "../../target-options.ts";
+import { type TargetFlags, withTarget } from "../../target-options.ts";
 
 interface Flags extends NodeRunFlags, SshFlags {
   readonly tunnel?: string;
@@ -18,7 +18,10 @@ export function runCommand(context: Context): Command {
     defineCommand("run", "connect to a gateway as a node and serve what it asks, for as long as it may", [
       "openclaw node run --host 127.0.0.1 --port 18790 --display-name kitchen --token-file token",
       "OPENCLAW_GATEWAY_TOKEN=… openclaw node run --tunnel me@cloud.example --allow git",
+      "openclaw node run --pair-file invite.txt",
     ])
+      .option("--pair <code>", "join with an invite or setup code, or its oc-pair:// link; better --pair-file")
+      .option("--pair-file <path>", "a file with the invite, or - for stdin")
       .option(
         "--tunnel <destination>",
         "reach the gateway through [user@]host[:port]; --host and --port are meant there",
@@ -36,20 +39,22 @@ export function runCommand(context: Context): Command {
   );
   return addSshOptions(command).action(async (flags: Flags) => {
     const { RunRecord } = await import("../../../state/run-record.ts");
+    const { findNodeGateway } = await import("../../code-target.ts");
     const { prepareNode } = await import("../../node-setup.ts");
+    const { lockNode } = await import("../../node-lock.ts");
     const { runNode } = await import("../../../node/index.ts");
     const { tunnel: destination } = flags;
     await using steps = new AsyncDisposableStack();
-    const line = destination === undefined ? undefined : await openLine(context, destination, flags);
+    const { target, there, bootstrap, joined } = await findNodeGateway(context, flags);
+    const line = destination === undefined ? undefined : await openLine(context, destination, flags, there);
     if (line !== undefined) steps.use(line.hosted);
-    const options = await prepareNode(context, line?.flags ?? flags);
+    const options = await prepareNode(context, flags, target, bootstrap);
     await using record = await RunRecord.write(
       context.paths().runDir,
       "node",
       { gateway: options.gateway.url, state: "connecting" },
       context.runtime,
     );
-    // Two hosts with one identity at one gateway would only take turns in throwing each other out.
     await using _lock = await lockNode(context, options.gateway.url);
     const stop = new AbortController();
     // A tunnel that cannot heal ends the node with its own failure.
@@ -63,6 +68,7 @@ export function runCommand(context: Context): Command {
         signal: AbortSignal.any([context.options.signal, stop.signal]),
         onEvent: (event) => {
           record.note(stateAfter(event));
+          if (event.event === "ready") joined();
           if (event.event === "pairing-required") {
             // The event names the command for the gateway's host, where this machine's port and state mean nothing.
             context.output.event(event, () => describeRequest(event, context.pasteable(event.approve)));
@@ -74,16 +80,10 @@ export function runCommand(context: Context): Command {
   });
 }
 
-async function openLine(context: Context, destination: string, flags: Flags) {
-  const { namedFromHere, openNodeTunnel } = await import("../../node-tunnel.ts");
-  return { ...(await openNodeTunnel(context, destination, flags)), flags: namedFromHere(flags, destination) };
-}
-
-async function lockNode(context: Context, url: string): Promise<AsyncDisposable> {
-  const { acquireLock } = await import("../../../store/lock.ts");
-  const { originOf } = await import("../../../client/open-session.ts");
-  const name = originOf(url).replaceAll(/[^A-Za-z0-9.]+/gu, "-");
-  return acquireLock(`${context.paths().node}.${name}.lock`, { runtime: context.runtime, timeoutMs: 0 });
+/** `there` is the gateway as it is known at the tunnel's far end. */
+async function openLine(context: Context, destination: string, flags: Flags, there: TargetFlags) {
+  const { openNodeTunnel } = await import("../../node-tunnel.ts");
+  return openNodeTunnel(context, destination, { ...flags, ...there });
 }
 
 function stateAfter({ event }: NodeEvent): string | undefined {

@@ -4,6 +4,7 @@ import { fingerprint } from "../../../identity/fingerprint.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 import { ago } from "../../human.ts";
+import { inWords, secretStatus } from "../../secret-status.ts";
 
 export function statusCommand(context: Context): Command {
   return defineCommand("status", "this machine's node: its identity, what runs, and which gateways know it", [
@@ -13,9 +14,11 @@ export function statusCommand(context: Context): Command {
     const identity = await context.knownIdentity();
     const running = await liveRecords(context.paths().runDir, "node");
     const tokens = await (await context.tokens()).list();
+    const secretStore = await secretStatus(context);
     const value = {
       deviceId: identity?.deviceId ?? null,
       fingerprint: identity === undefined ? null : fingerprint(identity.deviceId),
+      ...(secretStore === undefined ? {} : { secretStore }),
       running: running.map(({ pid, gateway, state, startedAtMs }) => ({ pid, gateway, state, startedAtMs })),
       gateways: tokens
         .filter(({ role }) => role === "node")
@@ -25,6 +28,7 @@ export function statusCommand(context: Context): Command {
       [
         `device       ${shown.deviceId ?? "none yet (openclaw identity create)"}`,
         ...(shown.fingerprint === null ? [] : [`fingerprint  ${shown.fingerprint}`]),
+        ...(secretStore === undefined ? [] : [`secrets      ${inWords(secretStore)}`]),
         ...(shown.running.length === 0 ? ["running      no"] : []),
         ...shown.running.map(
           (one) =>

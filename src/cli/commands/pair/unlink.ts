@@ -1,0 +1,59 @@
+/** `openclaw pair unlink` */
+import type { Command } from "commander";
+import type { Context } from "../../context.ts";
+import { defineCommand } from "../../globals.ts";
+import type { LinkFlags } from "../../link-host.ts";
+import { addSshOptions, type SshFlags } from "../../ssh-options.ts";
+import type { LinkRecord } from "../../../state/link-record.ts";
+
+interface Flags extends SshFlags {
+  readonly hereOnly?: boolean;
+}
+
+export function unlinkCommand(context: Context): Command {
+  const command = defineCommand("unlink", "end a link, and take back on both sides what it had added", [
+    "openclaw pair unlink cloud.example",
+    "openclaw pair unlink cloud.example --here-only",
+  ])
+    .argument("<peer>", "the link's name, or the peer's device id or a prefix of it")
+    .option("--here-only", "leave the other side alone, for one that cannot be reached any more");
+  return addSshOptions(command).action(async (wanted: string, flags: Flags) => {
+    const { findLink } = await import("../../link-directory.ts");
+    const record = await findLink(context, wanted);
+    context.extendTimeout(30_000);
+    await stopTunnel(context, record);
+    // The far side first: a link that is left there only would be forgotten here.
+    const there = await unlinkThere(context, record, flags);
+    const here = await unlinkHere(context, record);
+    const { name, peer } = record;
+    context.output.result({ peer: name, deviceId: peer.deviceId, here, there }, (value) =>
+      value.there
+        ? `the link with ${name} is ended on both sides`
+        : `the link with ${name} is ended here; on ${peer.host} it is ended with: openclaw pair unlink`,
+    );
+  });
+}
+
+async function stopTunnel(context: Context, record: LinkRecord): Promise<void> {
+  const { tunnelOf } = await import("../../link-directory.ts");
+  const { closeTunnel } = await import("../../../tunnel/control-client.ts");
+  const tunnel = await tunnelOf(context, record);
+  if (tunnel !== undefined) await closeTunnel(tunnel, context.oneShotSignal);
+}
+
+/** True when the other side has nothing of the link any more. From the machine that is only linked to, there is no way there. */
+async function unlinkThere(context: Context, { way }: LinkRecord, { hereOnly, ...given }: Flags): Promise<boolean> {
+  if (way === undefined || hereOnly === true) return false;
+  const { visitFarEnd } = await import("../../link-host.ts");
+  const identity = await context.identity();
+  const flags: LinkFlags = { remoteOpenclaw: "openclaw", ...way.flags, ...given };
+  await visitFarEnd(context, way.destination, flags, (line) => line.ask("remove", { deviceId: identity.deviceId }));
+  return true;
+}
+
+async function unlinkHere(context: Context, { peer, way }: LinkRecord): Promise<boolean> {
+  const { LinkEnd } = await import("../../link-end.ts");
+  const port = way?.flags["localPort"];
+  await using end = new LinkEnd(context, typeof port === "string" ? { port } : {});
+  return await end.remove(peer.deviceId);
+}

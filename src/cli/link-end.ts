@@ -1,0 +1,319 @@
+/** One end of a link: this machine's gateway admits the peer's node, and this machine's node serves the peer's gateway. */
+import { hostname } from "node:os";
+import type { GatewaySession } from "../client/gateway-session.ts";
+import { originOf } from "../client/open-session.ts";
+import { OpenClawError } from "../errors.ts";
+import { fingerprint } from "../identity/fingerprint.ts";
+import type { EndMethods, Params } from "../link/end-line.ts";
+import type { EndFacts } from "../link/join-ends.ts";
+import { type NodeEvent, runNode } from "../node/index.ts";
+import { Secret } from "../secret.ts";
+import { isAbandoned, type LinkRecord, listLinks, readLink, removeLink, writeLink } from "../state/link-record.ts";
+import { ownMark } from "../state/process-life.ts";
+import { acquireLock } from "../store/lock.ts";
+import { version } from "../version.ts";
+import type { Context } from "./context.ts";
+import { listDevices } from "./device-directory.ts";
+import { mintInvite, withdrawInvite } from "./link-invite.ts";
+import { prepareParts } from "./node-setup.ts";
+import { asOperator } from "./operator.ts";
+import type { TargetFlags } from "./target-options.ts";
+
+/** How often it is looked whether the peer's node is there. */
+const pollMs = 50;
+/** Milliseconds until a node that was let in must have told its commands. */
+const arrivalMs = 10_000;
+/** A call that changes nothing, and the programs it asks about: every system has one. */
+const harmless = { command: "system.which", params: { bins: ["sh"] } } as const;
+
+export class LinkEnd implements AsyncDisposable {
+  #context: Context;
+  readonly #flags: TargetFlags;
+  readonly #steps = new AsyncDisposableStack();
+  readonly #stop = new AbortController();
+  readonly #running = new Set<Promise<object>>();
+  #record: LinkRecord | undefined;
+
+  constructor(context: Context, flags: TargetFlags) {
+    this.#context = context;
+    this.#flags = flags;
+  }
+
+  methods(): EndMethods {
+    const methods: EndMethods = {
+      look: () => this.#look(),
+      begin: (params) => this.#begin(params),
+      resume: (params) => this.#resume(params),
+      knows: (params) => this.#knows(params),
+      admit: (params) => this.#admit(params),
+      serve: (params, row) => this.#serve(params, row),
+      verify: (params) => this.#verify(params),
+      keep: () => this.#keep(),
+      doubt: () => this.#doubt(),
+      remove: async ({ deviceId }) => ({ removed: await this.remove(String(deviceId)) }),
+    };
+    return Object.fromEntries(Object.entries(methods).map(([name, method]) => [name, this.#counted(method)]));
+  }
+
+  /** Stops the node; takes back what was added, unless it was told to keep it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new OpenClawError("failed", "the link's end is over"));
+    // What is being done may still add something.
+    await Promise.allSettled(this.#running);
+    const record = this.#record;
+    if (record?.state === "setting-up") {
+      this.#context = this.#context.forTakingBack();
+      await this.#takeBack(record).finally(() => this.#context.close());
+    }
+    await this.#steps.disposeAsync();
+  }
+
+  #counted(method: EndMethods[string]): EndMethods[string] {
+    return (params, row) => {
+      const call = method(params, row);
+      this.#running.add(call);
+      const over = () => this.#running.delete(call);
+      call.then(over, over);
+      return call;
+    };
+  }
+
+  /** Who we are, and whose gateway is here. What an earlier attempt left is taken back first. */
+  async #look(): Promise<EndFacts> {
+    const identity = await this.#context.identity();
+    for (const record of await listLinks(this.#linkDir)) {
+      if (await isAbandoned(record)) await this.#takeBack(record);
+    }
+    const gatewayVersion = await this.#operator(["operator.read"], async ({ hello }) => hello.server.version);
+    const { address } = await this.#context.target(this.#flags);
+    const { handlers } = await prepareParts(this.#context, {});
+    return {
+      deviceId: identity.deviceId,
+      publicKey: identity.publicKey,
+      fingerprint: fingerprint(identity.deviceId),
+      host: hostname(),
+      version,
+      commands: Object.keys(handlers),
+      gateway: { url: address.url, version: gatewayVersion, tlsFingerprint: address.tlsFingerprint },
+    };
+  }
+
+  async #begin({ peer, name, way }: Params): Promise<object> {
+    const { deviceId, publicKey, host } = readPeer(peer);
+    const lock = await acquireLock(`${this.#linkDir}/${deviceId}.lock`, {
+      runtime: this.#context.runtime,
+      timeoutMs: lockPatienceMs,
+    });
+    this.#steps.use(lock);
+    const known = await readLink(this.#linkDir, deviceId);
+    const base = { name: String(name), peer: { deviceId, publicKey, host }, ...(isWay(way) && { way }) };
+    if (known?.state === "linked") {
+      // What is there is repaired, and stays whatever happens.
+      await this.#note({ ...known, ...base });
+      return { isKnown: true };
+    }
+    await this.#note({
+      version: 1,
+      ...base,
+      state: "setting-up",
+      owner: await ownMark(),
+      createdAtMs: this.#context.runtime.now(),
+      added: known?.added ?? {},
+    });
+    return { isKnown: false };
+  }
+
+  /** Takes up a link that is kept: for a line that was lost. */
+  async #resume({ deviceId }: Params): Promise<object> {
+    const known = await readLink(this.#linkDir, String(deviceId));
+    if (known?.state !== "linked") throw notLinked(String(deviceId));
+    const lock = await acquireLock(`${this.#linkDir}/${known.peer.deviceId}.lock`, {
+      runtime: this.#context.runtime,
+      timeoutMs: lockPatienceMs,
+    });
+    this.#steps.use(lock);
+    this.#record = known;
+    return {};
+  }
+
+  async #knows({ url }: Params): Promise<object> {
+    return { hasToken: (await this.#recall(String(url))) !== undefined };
+  }
+
+  /** A single-use secret for the peer's key and role, if it needs one to come in. */
+  async #admit({ hasToken, commands }: Params): Promise<object> {
+    const record = this.#begun();
+    return this.#operator(["operator.read", "operator.pairing", "operator.admin"], async (session) => {
+      const device = (await listDevices(session)).paired.find(({ deviceId }) => deviceId === record.peer.deviceId);
+      const isNode = device?.roles.includes("node") === true;
+      const node = await findNode(session, record.peer.deviceId);
+      if (isNode && node !== undefined && node.commands.length > 0 && hasToken === true) return {};
+      if (!isNode && record.added.device === undefined) {
+        await this.#note({ ...record, added: { ...record.added, device: device === undefined ? "device" : "role" } });
+      }
+      const { address } = await this.#context.target(this.#flags);
+      const { inviteId, bootstrapToken } = await mintInvite(session, {
+        deviceId: record.peer.deviceId,
+        commands: Array.isArray(commands) ? commands.map(String) : [],
+        url: address.url,
+      });
+      const { added, ...rest } = this.#begun();
+      await this.#note({ ...rest, added: { ...added, ...(inviteId !== undefined && { inviteId }) } });
+      return { bootstrapToken };
+    });
+  }
+
+  /** Serves the peer's gateway as its node; resolves when that is over. */
+  async #serve(params: Params, row: (row: object) => void): Promise<object> {
+    const { url, port, tlsFingerprint, bootstrapToken } = params;
+    const record = this.#begun();
+    const origin = originOf(String(url));
+    if (record.added.token === undefined && (await this.#recall(String(url))) === undefined) {
+      await this.#note({ ...record, added: { ...record.added, token: origin } });
+    }
+    await runNode({
+      ...(await prepareParts(this.#context, {})),
+      gateway: {
+        url: String(url),
+        dialAt: { host: "127.0.0.1", port: Number(port) },
+        ...(typeof tlsFingerprint === "string" && { tlsFingerprint }),
+      },
+      credentials: typeof bootstrapToken === "string" ? { bootstrap: new Secret(bootstrapToken) } : {},
+      wait: false,
+      signal: AbortSignal.any([this.#stop.signal, this.#context.options.signal]),
+      onEvent: (event: NodeEvent) => row(event),
+    });
+    return {};
+  }
+
+  /** Asks the peer's node something harmless through this machine's gateway. */
+  async #verify({ deviceId }: Params): Promise<object> {
+    const nodeId = String(deviceId);
+    return this.#operator(["operator.read", "operator.write"], async (session) => {
+      const giveUpAtMs = this.#context.runtime.now() + arrivalMs;
+      for (;;) {
+        const node = await findNode(session, nodeId);
+        if (node?.connected === true && node.commands.includes(harmless.command)) break;
+        if (this.#context.runtime.now() > giveUpAtMs) throw notThere(nodeId);
+        await this.#context.runtime.sleep(pollMs, AbortSignal.any([this.#stop.signal, this.#context.oneShotSignal]));
+      }
+      return this.#call(session, nodeId);
+    });
+  }
+
+  async #call(session: GatewaySession, nodeId: string): Promise<{ readonly latencyMs: number }> {
+    const startedAtMs = performance.now();
+    await session.call("node.invoke", { nodeId, ...harmless, idempotencyKey: this.#context.runtime.uuid() });
+    return { latencyMs: Math.round((performance.now() - startedAtMs) * 10) / 10 };
+  }
+
+  async #keep(): Promise<object> {
+    const record = this.#begun();
+    await this.#note({ ...record, state: "linked" });
+    return { wasLinked: record.state === "linked" };
+  }
+
+  /** The other end could not keep what this one has kept: it goes when this end is left. */
+  async #doubt(): Promise<object> {
+    await this.#note({ ...this.#begun(), state: "setting-up" });
+    return {};
+  }
+
+  /** A call to a node through this machine's gateway; undefined when the node is not connected. */
+  async askNode(nodeId: string): Promise<{ readonly latencyMs: number } | undefined> {
+    return this.#operator(["operator.read", "operator.write"], async (session) => {
+      const node = await findNode(session, nodeId);
+      return node?.connected === true ? await this.#call(session, nodeId) : undefined;
+    });
+  }
+
+  /** Ends a link: what it added here is taken back. False when there is none. */
+  async remove(deviceId: string): Promise<boolean> {
+    const known = await readLink(this.#linkDir, deviceId);
+    if (known !== undefined) await this.#takeBack(known);
+    return known !== undefined;
+  }
+
+  async #takeBack(record: LinkRecord): Promise<void> {
+    const { deviceId } = record.peer;
+    const { device, inviteId, token } = record.added;
+    this.#context.restartClock();
+    if (device !== undefined || inviteId !== undefined) {
+      await this.#operator(["operator.read", "operator.pairing", "operator.admin"], async (session) => {
+        if (inviteId !== undefined) await withdrawInvite(session, inviteId);
+        const known = (await listDevices(session)).paired.find((one) => one.deviceId === deviceId);
+        if (known === undefined || device === undefined) return;
+        // Its keeper may have given it more since; then only what the link gave goes.
+        const isAll = device === "device" && known.roles.every((role) => role === "node");
+        if (isAll) await session.call("device.pair.remove", { deviceId });
+        else if (known.roles.includes("node")) await session.call("device.token.revoke", { deviceId, role: "node" });
+      });
+    }
+    if (token !== undefined) {
+      const { deviceId: own } = await this.#context.identity();
+      await (await this.#context.tokens()).forget({ gateway: token, deviceId: own, role: "node" });
+    }
+    await removeLink(this.#linkDir, deviceId);
+    if (this.#record?.peer.deviceId === deviceId) this.#record = undefined;
+  }
+
+  #operator<Result>(scopes: readonly string[], action: (session: GatewaySession) => Promise<Result>): Promise<Result> {
+    this.#context.restartClock();
+    return asOperator(this.#context, this.#flags, scopes, action);
+  }
+
+  async #recall(url: string) {
+    const { deviceId } = await this.#context.identity();
+    return (await this.#context.tokens()).recall({ gateway: originOf(url), deviceId, role: "node" });
+  }
+
+  async #note(record: LinkRecord): Promise<void> {
+    await writeLink(this.#linkDir, record);
+    this.#record = record;
+  }
+
+  #begun(): LinkRecord {
+    if (this.#record !== undefined) return this.#record;
+    throw new OpenClawError("protocol", "nothing was begun at this end of the link");
+  }
+
+  get #linkDir(): string {
+    return this.#context.paths().linkDir;
+  }
+}
+
+/** Who ended a link's process may not be gone yet. */
+const lockPatienceMs = 3_000;
+
+async function findNode(session: GatewaySession, nodeId: string) {
+  const { nodes } = await session.call("node.list", {});
+  return nodes.find((node) => node.nodeId === nodeId);
+}
+
+function readPeer(value: unknown): LinkRecord["peer"] {
+  const { deviceId, publicKey, host } = { ...Object(value) } as Params;
+  if (typeof deviceId !== "string" || !/^[0-9a-f]{64}$/u.test(deviceId)) {
+    throw new OpenClawError("usage", "the peer's device id is missing");
+  }
+  if (typeof publicKey !== "string" || typeof host !== "string") {
+    throw new OpenClawError("usage", "the peer's key or name is missing");
+  }
+  return { deviceId, publicKey, host };
+}
+
+function isWay(value: unknown): value is NonNullable<LinkRecord["way"]> {
+  return typeof value === "object" && value !== null;
+}
+
+function notLinked(deviceId: string): OpenClawError {
+  return new OpenClawError("not-found", `there is no link with ${fingerprint(deviceId)} here`, {
+    hint: "it was ended on this side; openclaw pair link makes it anew",
+  });
+}
+
+function notThere(nodeId: string): OpenClawError {
+  return new OpenClawError("node-offline", `the node ${fingerprint(nodeId)} did not come to this gateway`, {
+    hint: "openclaw nodes list shows who is connected",
+    details: { nodeId },
+  });
+}
