@@ -20,7 +20,7 @@ const withoutChildProcesses: Plugin = {
 const common = {
   platform: "node",
   // CommonJS packages with native or optional parts stay what they are; they are loaded when a socket or a tunnel is opened.
-  external: ["ws", /^ssh2(\/|$)/, "json5"],
+  external: ["ws", /^ssh2(\/|$)/, "json5", "keytar"],
   plugins: [withoutChildProcesses],
   transform: { target: "node24" },
   // The version is a constant, and not a file of its own.
@@ -36,7 +36,7 @@ const start =
 // The command is CommonJS, for it starts in fewer milliseconds and less memory than the same code as ECMAScript modules.
 await build({
   ...common,
-  input: { main: "src/cli/main.ts" },
+  input: { main: "src/cli/main.ts", "keychain-process": "src/state/keychain-process.ts" },
   output: {
     dir: "dist/command",
     format: "cjs",

@@ -46,6 +46,7 @@ const edges: Readonly<Record<string, string>> = {
   ssh2: "ssh",
   commander: "cli",
   "node:sqlite": "store",
+  keytar: "state",
 };
 
 const pureRooms = ["protocol", "identity", "pairing"];

@@ -10,6 +10,7 @@ import { wordsOf } from "../src/cli/completion/words.ts";
 import { Context } from "../src/cli/context.ts";
 import { exitCodes } from "../src/cli/exit-codes.ts";
 import { failureCodes } from "../src/cli/failure-codes.ts";
+import { failureCodes as codes } from "../src/errors.ts";
 import { groups } from "../src/cli/groups.ts";
 import { buildWholeProgram } from "../src/cli/program.ts";
 import { version } from "../src/version.ts";
@@ -43,8 +44,11 @@ test("every command of the contract is there", () => {
         (verb) => `devices ${verb}`,
       ),
       ...["approve", "describe", "invoke", "list", "pending", "reject", "rename"].map((verb) => `nodes ${verb}`),
-      ...["approve", "list", "reject", "request"].map((verb) => `pair ${verb}`),
-      ...["create", "import", "list", "show"].map((verb) => `identity ${verb}`),
+      ...["approve", "end", "invite", "invites", "join", "link", "list", "reject", "request", "status"].map(
+        (verb) => `pair ${verb}`,
+      ),
+      ...["unlink", "verify", "withdraw"].map((verb) => `pair ${verb}`),
+      ...["create", "import", "list", "move", "rotate", "show"].map((verb) => `identity ${verb}`),
       ...["get", "list", "path", "set", "unset", "validate"].map((verb) => `config ${verb}`),
       ...["check", "close", "drill", "inspect", "key", "list", "logs", "open", "reopen"].map(
         (verb) => `tunnel ${verb}`,
@@ -99,10 +103,7 @@ test.each(commands)("%s stands in its man page with every option and argument", 
 });
 
 test("every error code is explained, and stands in openclaw(1) with its exit code", () => {
-  const [, union = ""] = /export type FailureCode =\n([\s\S]*?);\n/u.exec(read("src/errors.ts")) ?? [];
-  const codes = [...union.matchAll(/\| "([a-z-]+)"/gu)].map(([, code]) => code ?? "");
-  expect(codes).not.toEqual([]);
-  expect(Object.keys(failureCodes).toSorted()).toEqual(codes.toSorted());
+  expect(Object.keys(failureCodes).toSorted()).toEqual([...codes].toSorted());
   const page = read("man/openclaw.1").replaceAll("\\-", "-");
   for (const [code, { exit }] of Object.entries(failureCodes))
     expect(page).toContain(`.B ${code} (${exitCodes[exit]})\n`);

@@ -107,17 +107,36 @@ describe.each(interopVersions)("%s", (version) => {
 
     test("the rotation of its token ends its connection, and it comes back with a new one", async (context) => {
       const from = gateway.now;
-      expect(await gateway.ask(`devices rotate ${name} --role node`)).toMatchObject({ ok: true, role: "node" });
+      expect(await gateway.ask(`devices rotate ${name} --role node --now`)).toMatchObject({ ok: true, role: "node" });
       await node.line(/closed \(4001\): device removed/u);
       await isBack(from, context);
       expect(await which()).toMatchObject({ ok: true });
+    });
+
+    test("a rotation with an overlap has it connect again in a calm moment; it goes on with the new token alone", async () => {
+      await node[Symbol.asyncDispose]();
+      await connect("");
+      const from = gateway.now;
+      expect(await gateway.ask(`devices rotate ${name} --role node --overlap 1h`)).toMatchObject({ state: "pending" });
+      if (endsByItself) {
+        await node.ended;
+        await connect("");
+      } else await gateway.nodeCameIn(from);
+      expect(await which()).toMatchObject({ ok: true });
+      await node[Symbol.asyncDispose]();
+      await connect("");
+      expect(await gateway.ask("call device.token.progress")).toMatchObject({
+        result: { rotations: [{ state: "confirmed", oldIsValid: false }] },
+      });
+      await node[Symbol.asyncDispose]();
+      await connect();
     });
 
     test("with nothing but its device token it is let in, until that token is rotated", async () => {
       await node[Symbol.asyncDispose]();
       await connect("");
       expect(await which()).toMatchObject({ ok: true });
-      await gateway.ask(`devices rotate ${name} --role node`);
+      await gateway.ask(`devices rotate ${name} --role node --now`);
       await node.line(/closed \(4001\): device removed/u);
       if (endsByItself) {
         await node.ended;

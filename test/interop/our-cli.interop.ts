@@ -315,7 +315,7 @@ describe.each(interopVersions)("%s", (version) => {
       const { requestId, deviceId } = await scene.request({ displayName: "balcony" });
       answer(await scene.ask(`devices approve ${requestId}`));
       const out = scene.owner.path("token-of-balcony");
-      const rotated = await scene.ask(`devices rotate --device ${deviceId} --role node --out ${out}`);
+      const rotated = await scene.ask(`devices rotate --device ${deviceId} --role node --yes --out ${out}`);
       const told = { ok: true, deviceId, role: "node", scopes: [], rotatedAtMs: expect.any(Number) };
       const withheld = `so ${out} was not written\nthe device gets its new token when it next comes`;
       expect(rotated).toMatchObject({
@@ -553,7 +553,7 @@ describe.each(interopVersions)("%s", (version) => {
         const { requestId, deviceId } = await guarded.request(options);
         for (const line of [
           `pair approve ${requestId}`,
-          `devices rotate ${deviceId}`,
+          `devices rotate ${deviceId} --yes`,
           `devices revoke ${deviceId}`,
           `devices remove ${deviceId}`,
         ]) {
