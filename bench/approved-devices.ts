@@ -41,13 +41,16 @@ export interface Book extends AsyncDisposable {
   readonly tokens: DeviceTokens;
 }
 
+/** The gateway's, for pairing codes. */
+const publicKey = Buffer.alloc(32).toString("base64url");
+
 /** The gateway's memory on the store at `path`, without a gateway around it. */
 export async function openBook(path: string): Promise<Book> {
   const runtime = systemRuntime;
   const tables = await Tables.open(await openSqliteStore(path), runtime);
   const base = { tables, sessions: new Sessions(runtime), runtime };
   const tokens = new DeviceTokens({ ...base, tokenKey, isBusy: () => false });
-  const devices = new Devices({ ...base, tokens, limits: policyOf({}).limits });
+  const devices = new Devices({ ...base, tokens, limits: policyOf({}).limits, publicKey });
   return { tables, devices, tokens, [Symbol.asyncDispose]: () => tables.close() };
 }
 

@@ -38,7 +38,7 @@ export async function measureStore(): Promise<readonly Row[]> {
   return [row("token rotation", ({ rotateMs }) => rotateMs), row("approval", ({ approveMs }) => approveMs)];
 }
 
-const by = { connId: "bench", address: "127.0.0.1" };
+const by = { connId: "bench", address: "127.0.0.1", name: "bench" };
 
 async function timeChanges({ devices, tokens }: Book, known: readonly RawDevice[]): Promise<Timings> {
   const rotateMs: number[] = [];
@@ -47,8 +47,8 @@ async function timeChanges({ devices, tokens }: Book, known: readonly RawDevice[
     const device = known[change % known.length];
     if (device === undefined) throw new Error("no devices to change");
     rotateMs.push(await timed(() => tokens.rotate(device.id, "node", undefined, by)));
-    const request = await devices.request(askFor(device, "operator"));
-    approveMs.push(await timed(() => devices.approve(request?.requestId ?? "", "owner", by, () => {})));
+    const asked = await devices.request(askFor(device, "operator"));
+    approveMs.push(await timed(() => devices.approve(asked?.request.requestId ?? "", "owner", by, () => {})));
   }
   return { rotateMs: median(rotateMs), approveMs: median(approveMs) };
 }

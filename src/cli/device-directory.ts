@@ -2,6 +2,7 @@
 import type { GatewaySession } from "../client/gateway-session.ts";
 import { OpenClawError } from "../errors.ts";
 import { fingerprint } from "../identity/fingerprint.ts";
+import { isPairingCode, readPairingCode } from "../protocol/pairing-code.ts";
 import { matchId } from "../identity/match-id.ts";
 import type { MethodResults, PairedDevice, PendingDevice, PendingSurface } from "../protocol/methods.ts";
 
@@ -33,17 +34,20 @@ export function findDevice(wanted: string, paired: readonly PairedDevice[]): Pai
   return matchId(wanted, candidates, "device", "openclaw devices list");
 }
 
-/** The one open request that `wanted` means, by its own id or its device's. */
+/** The one open request that `wanted` means, by its code, its own id, its device's, or a name. */
 export function findRequest<Request extends ShownDeviceRequest | ShownSurfaceRequest>(
   wanted: string,
   pending: readonly Request[],
   listCommand: string,
 ): Request {
-  const candidates = pending.map((request) => ({
+  const coded = pending.filter((request) => "sas" in request && isPairingCode(wanted, request.sas));
+  // Devices choose their names themselves: what looks like a code is none of them.
+  const isCode = readPairingCode(wanted) !== undefined;
+  const candidates = (coded.length > 0 ? coded : pending).map((request) => ({
     request,
     id: request.requestId,
     alsoIds: [request.deviceId],
-    names: namesOf(request),
+    names: coded.length > 0 ? [wanted] : isCode ? [] : namesOf(request),
   }));
   return matchId(wanted, candidates, "request", listCommand).request;
 }

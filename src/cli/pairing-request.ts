@@ -1,7 +1,9 @@
 /** Asking a gateway to know this machine: one connection, whose refusal is the request. */
+import type { CodeAgreement } from "../client/code-agreement.ts";
 import { openSession, type SessionOptions } from "../client/open-session.ts";
 import { isFailure, OpenClawError } from "../errors.ts";
 import { describePlatform } from "../node/platform.ts";
+import type { PairingCode } from "../protocol/pairing-code.ts";
 import type { Role } from "../protocol/vocabulary.ts";
 import { version } from "../version.ts";
 import type { Context } from "./context.ts";
@@ -13,10 +15,17 @@ interface RequestFlags extends TargetFlags {
 }
 
 /** A request that waits, or an open door: `isRecorded` tells whether the gateway remembers this machine, or took it for one of its own. */
-export type RequestOutcome = { readonly requestId: string } | { readonly isRecorded: boolean };
+export type RequestOutcome =
+  | { readonly requestId: string; readonly sas: PairingCode | undefined }
+  | { readonly isRecorded: boolean };
 
-/** Connects as the role would. */
-export async function requestOnce(context: Context, flags: RequestFlags, role: Role): Promise<RequestOutcome> {
+/** Connects as the role would. Whoever asks again brings the same `codes`, so that the request keeps its code. */
+export async function requestOnce(
+  context: Context,
+  flags: RequestFlags,
+  role: Role,
+  codes: CodeAgreement,
+): Promise<RequestOutcome> {
   const target = await context.target(flags);
   const isNode = role === "node";
   const options: SessionOptions = {
@@ -34,6 +43,7 @@ export async function requestOnce(context: Context, flags: RequestFlags, role: R
     explicit: target.explicit,
     configured: target.configured,
     memory: await context.tokens(),
+    codes,
     timeoutMs: context.timeoutMs,
     signal: context.oneShotSignal,
     runtime: context.runtime,
@@ -48,7 +58,8 @@ export async function requestOnce(context: Context, flags: RequestFlags, role: R
       const why = typeof rejectedReason === "string" ? `: ${rejectedReason}` : "";
       throw new OpenClawError("pairing-rejected", `the gateway's owner rejected this device${why}`, { cause: error });
     }
-    if (typeof requestId === "string") return { requestId };
+    // Agreed on by this very process (client/code-agreement.ts).
+    if (typeof requestId === "string") return { requestId, sas: error.details?.["sas"] as PairingCode | undefined };
     throw error;
   }
 }

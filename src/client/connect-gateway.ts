@@ -5,6 +5,7 @@ import { signPayload } from "../identity/signature.ts";
 import { closeCodes } from "../protocol/close.ts";
 import { encodeFrame, type EventFrame, type ResponseFrame } from "../protocol/frame.ts";
 import { type Challenge, type HelloOk, readHelloOk } from "../protocol/handshake.ts";
+import type { SasAnswer } from "../protocol/pairing-code.ts";
 import { signedToken } from "../protocol/signed-payload.ts";
 import { protocolRange, type Role } from "../protocol/vocabulary.ts";
 import { fromWireError } from "../protocol/wire-error.ts";
@@ -52,6 +53,8 @@ export interface ConnectOptions {
   readonly caps?: readonly string[];
   readonly commands?: readonly string[];
   readonly pathEnv?: string | undefined;
+  /** This side of a pairing code, for a gateway that has asked for it. */
+  readonly sas?: SasAnswer | undefined;
   /** The key to sign with; without one the connection has no device. */
   readonly identity?: DeviceIdentity | undefined;
   readonly credential?: Credential | undefined;
@@ -165,6 +168,7 @@ function connectParams(options: ConnectOptions, challenge: Challenge, runtime: R
     caps: options.caps ?? [],
     commands: options.commands,
     pathEnv: options.pathEnv,
+    sas: options.sas,
     auth,
     device:
       identity === undefined

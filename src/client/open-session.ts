@@ -8,6 +8,7 @@ import type { EventFrame } from "../protocol/frame.ts";
 import { Secret } from "../secret.ts";
 import { systemRuntime } from "../runtime.ts";
 import { holdsScopes } from "../protocol/vocabulary.ts";
+import { CodeAgreement } from "./code-agreement.ts";
 import { connectGateway, type ConnectOptions, type Credential } from "./connect-gateway.ts";
 import type { GatewaySession } from "./gateway-session.ts";
 import { handsOver, TokenFollower } from "./token-follower.ts";
@@ -35,7 +36,7 @@ export interface TokenMemory {
   forget(key: TokenKey): Promise<void>;
 }
 
-export interface SessionOptions extends Omit<ConnectOptions, "credential"> {
+export interface SessionOptions extends Omit<ConnectOptions, "credential" | "sas"> {
   /** From a flag or the environment: what the caller said outright. */
   readonly explicit?: Credential | undefined;
   /** From the configuration file of this very gateway. */
@@ -45,6 +46,8 @@ export interface SessionOptions extends Omit<ConnectOptions, "credential"> {
   readonly memory?: TokenMemory | undefined;
   /** Takes in what the gateway rotates while the session lasts. For sessions that last; short ones learn of it at the next hello. */
   readonly followRotations?: boolean;
+  /** The code of the request that this device waits with, where the wait takes more than one session. */
+  readonly codes?: CodeAgreement | undefined;
 }
 
 /** Opens a session, remembers the device token that it brings, and forgets one that is void. */
@@ -87,7 +90,10 @@ async function openWith(
   const hear = (event: EventFrame) => {
     if (follower?.hear(event) !== true) onEvent?.(event);
   };
-  const session = await connectGateway({ ...options, credential, onEvent: hear });
+  const { codes = new CodeAgreement(options.runtime), identity } = options;
+  const session = await codes.around(identity?.publicKey, (sas) =>
+    connectGateway({ ...options, credential, onEvent: hear, sas }),
+  );
   try {
     await rememberToken(options, key, session, credential);
   } catch (error) {

@@ -1,5 +1,5 @@
 /** What changes to the tables have in common: finding what they are about, or saying what became of it; and the audit line's facts. */
-import type { DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord } from "../pairing/records.ts";
+import type { Approver, DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord } from "../pairing/records.ts";
 import { isForgettable, isOpen, optional } from "../pairing/requests.ts";
 import { invalidRequest } from "../protocol/wire-error.ts";
 import type { Change } from "./tables.ts";
@@ -9,6 +9,14 @@ export interface Decider {
   readonly connId: string;
   readonly deviceId?: string | undefined;
   readonly address: string;
+  /** What its client calls itself. */
+  readonly name: string;
+}
+
+/** Who decided, for the device that waits: by the name it has here, else the one it gives itself. */
+export function approverOf(change: Change, { deviceId, name }: Decider): Approver {
+  const known = deviceId === undefined ? undefined : change.devices.get(deviceId);
+  return { name: known?.operatorLabel ?? known?.displayName ?? name, ...optional("deviceId", deviceId) };
 }
 
 /** The device, or the refusal of a method that named it. */

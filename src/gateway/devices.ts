@@ -1,11 +1,15 @@
 /** The first layer: devices and their requests. Every change is durable before it is told, and acted on at once. */
+import { codeOf, nextRound, offerOf } from "../pairing/code-rounds.ts";
 import type { ApprovedVia, DeviceRecord, DeviceRequestRecord } from "../pairing/records.ts";
 import { approveDevice, askForDevice, type DeviceAsk, isOpen, optional } from "../pairing/requests.ts";
 import { outlivesRotation } from "../pairing/token-handover.ts";
+import { followRequest, matchesRequest } from "../pairing/supersession.ts";
 import { closeCodes } from "../protocol/close.ts";
 import { pairingRequestLifeMs } from "../protocol/limits.ts";
+import type { SasAnswer, SasOffer } from "../protocol/pairing-code.ts";
+import type { PendingDevice } from "../protocol/methods.ts";
 import type { Runtime } from "../runtime.ts";
-import { auditFields, type Decider, knownDevice, openRequest, prune } from "./change-parts.ts";
+import { approverOf, auditFields, type Decider, knownDevice, openRequest, prune } from "./change-parts.ts";
 import type { DeviceTokens } from "./device-tokens.ts";
 import type { GatewayLimits } from "./options.ts";
 import type { Sessions } from "./sessions.ts";
@@ -18,6 +22,15 @@ export interface DevicesOptions {
   readonly sessions: Sessions;
   readonly runtime: Runtime;
   readonly limits: GatewayLimits;
+  /** The gateway's public key, for pairing codes. */
+  readonly publicKey: string;
+}
+
+/** What becomes of a device that asks. */
+export interface AskedDevice {
+  readonly request: DeviceRequestRecord;
+  /** Its side of the pairing code; there is none for a rejected request. */
+  readonly sas: SasOffer | undefined;
 }
 
 export class Devices {
@@ -26,8 +39,10 @@ export class Devices {
   readonly #sessions: Sessions;
   readonly #runtime: Runtime;
   readonly #limits: GatewayLimits;
+  readonly #publicKey: string;
 
-  constructor({ tables, tokens, sessions, runtime, limits }: DevicesOptions) {
+  constructor({ tables, tokens, sessions, runtime, limits, publicKey }: DevicesOptions) {
+    this.#publicKey = publicKey;
     this.#tables = tables;
     this.#tokens = tokens;
     this.#sessions = sessions;
@@ -39,7 +54,7 @@ export class Devices {
    * The open request for what a device asks, made or renewed; or, once, the request of its that was rejected since it last asked.
    * Undefined when too many wait already.
    */
-  async request(ask: DeviceAsk): Promise<DeviceRequestRecord | undefined> {
+  async request(ask: DeviceAsk, answer?: SasAnswer): Promise<AskedDevice | undefined> {
     const outcome = await this.#tables.change((change) => {
       prune(change);
       const rejected = change.deviceRequests.all().find((request) => isUntoldRejection(request, ask, change.nowMs));
@@ -53,18 +68,36 @@ export class Devices {
       if (mine === undefined && !this.#hasRoom(open, ask.remoteIp))
         return { kind: "full", request: undefined } as const;
       const asked = askForDevice(mine, ask, this.#runtime.uuid(), change.nowMs);
-      change.deviceRequests.put(asked.request.requestId, asked.request);
-      if (asked.kind === "created" && asked.superseded !== undefined) {
-        change.deviceRequests.put(asked.superseded.requestId, asked.superseded);
-      }
-      return asked;
+      const superseded = asked.kind === "created" ? asked.superseded : undefined;
+      const freshNonce = () => Buffer.from(this.#runtime.random(32)).toString("base64url");
+      const round = nextRound(asked.request.round, answer, this.#publicKey, freshNonce, superseded?.round?.count);
+      const request = { ...asked.request, round };
+      change.deviceRequests.put(request.requestId, request);
+      if (superseded !== undefined) change.deviceRequests.put(superseded.requestId, superseded);
+      return { kind: asked.kind, request, superseded, sas: offerOf(round, answer, this.#publicKey) };
     });
+    if (outcome.kind === "full") return undefined;
+    if (outcome.kind === "rejected") return { request: outcome.request, sas: undefined };
+    const { request, superseded, sas } = outcome;
     if (outcome.kind === "created") {
-      this.#log("pairing requested", outcome.request);
-      if (outcome.superseded !== undefined) this.#tellResolved(outcome.superseded, "rejected");
-      this.#sessions.tellOperators("operator.pairing", "device.pair.requested", pendingSummary(outcome.request));
+      this.#log("pairing requested", request);
+      if (superseded !== undefined) this.#tellResolved(superseded, "rejected");
+      this.#sessions.tellOperators("operator.pairing", "device.pair.requested", this.shown(request));
     }
-    return outcome.request;
+    return { request, sas };
+  }
+
+  /** The request that an id or a code means, also one that is over, and those that took its place, oldest first. */
+  lookUp(wanted: string): readonly DeviceRequestRecord[] {
+    const all = [...this.#tables.deviceRequests.values()];
+    const found = all.filter((request) => matchesRequest(request, wanted, codeOf(request, this.#publicKey)));
+    const [first] = found;
+    return first === undefined || found.length > 1 ? [] : followRequest(first, this.#tables.deviceRequests);
+  }
+
+  /** A request as operators see it. */
+  shown(request: DeviceRequestRecord): PendingDevice {
+    return pendingSummary(request, codeOf(request, this.#publicKey));
   }
 
   /** Approves a request; the device has its role and a token from then on. */
@@ -78,7 +111,7 @@ export class Devices {
       const request = openRequest(change.deviceRequests.get(requestId), requestId, change.nowMs);
       mayGrant(request);
       const known = change.devices.get(request.deviceId);
-      const approved = approveDevice(known, request, via, change.nowMs);
+      const approved = approveDevice(known, request, via, change.nowMs, approverOf(change, by));
       const device = this.#tokens.grantFor(approved, request.role, change.nowMs);
       change.devices.put(device.deviceId, device);
       change.deviceRequests.put(requestId, { ...request, resolution: { decision: "approved", atMs: change.nowMs } });

@@ -182,7 +182,8 @@ async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated, t
   const { auth, role, publicKey } = known;
   const decision = await decideEnrolment(house, arrival, known, trace);
   trace.push(enrolmentStep(decision));
-  const by: Decider = { connId, deviceId: params.device?.id, address: peer.address };
+  const name = params.client.displayName ?? params.client.id;
+  const by: Decider = { connId, deviceId: params.device?.id, address: peer.address, name };
   switch (decision.ok) {
     case "refuse":
       return refusal(refuseConnect(decision.code, decision.message));
@@ -281,8 +282,9 @@ async function pend(
 ): Promise<ConnectRefusal> {
   const { role, publicKey, device } = known;
   const ask = askOf(arrival, known, publicKey ?? "", reason);
-  const request = await house.devices.request(ask);
-  if (request === undefined) return refuseForNow;
+  const asked = await house.devices.request(ask, arrival.params.sas);
+  if (asked === undefined) return refuseForNow;
+  const { request, sas } = asked;
   const { resolution } = request;
   return refusePairing({
     reason,
@@ -293,6 +295,7 @@ async function pend(
     approvedRoles: device?.roles,
     approvedScopes: device?.scopes,
     revokedAtMs: device?.tokens[role]?.revokedAtMs,
+    sas,
     rejected: resolution?.decision === "rejected" ? { reason: resolution.note } : undefined,
   });
 }

@@ -62,7 +62,11 @@ async function surfaceState(
   if (device === undefined || facts.declared === undefined) return {};
   const { declared } = facts;
   const commands = effectiveCommands(declared, device.surface);
-  if (coversSurface(device.surface, declared)) return { approvalState: "approved", commands };
+  const approvedBy = optional("approvedBy", device.approvedBy?.name);
+  if (coversSurface(device.surface, declared)) {
+    const surfaceBy = optional("surfaceApprovedBy", device.surface?.approvedBy?.name);
+    return { approvalState: "approved", commands, ...approvedBy, ...surfaceBy };
+  }
   const request = await house.surfaces.request({
     nodeId: device.deviceId,
     clientId: facts.clientId,
@@ -74,5 +78,5 @@ async function surfaceState(
     ...declared,
     remoteIp: facts.remoteAddress,
   });
-  return { approvalState: "pending", ...optional("requestId", request?.requestId), commands };
+  return { approvalState: "pending", ...optional("requestId", request?.requestId), commands, ...approvedBy };
 }

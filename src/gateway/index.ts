@@ -28,7 +28,7 @@ import { type HttpRequest, type Peer, readPeer } from "./peer.ts";
 import { LastSeen } from "./last-seen.ts";
 import { Sessions } from "./sessions.ts";
 import { Surfaces } from "./surfaces.ts";
-import { deviceSummary, pendingSummary, surfaceSummary } from "./summaries.ts";
+import { deviceSummary, surfaceSummary } from "./summaries.ts";
 import { portHolder } from "./system-sockets.ts";
 import { Tables } from "./tables.ts";
 import { refused } from "./trace.ts";
@@ -85,7 +85,7 @@ const lastSeenMs = 15_000;
 const frameOverheadBytes = 14 * 16;
 
 /** Who approves when the embedding program itself does. */
-const owner: Decider = { connId: "owner", address: "local" };
+const owner: Decider = { connId: "owner", address: "local", name: "the gateway's owner" };
 
 class RunningGateway implements Gateway {
   readonly identity: PublicIdentity;
@@ -124,7 +124,7 @@ class RunningGateway implements Gateway {
     const base = { tables, sessions: this.#sessions, runtime };
     const tokens = new DeviceTokens({ ...base, tokenKey, isBusy: (session) => invokes.isBusy(session) });
     this.#tokens = tokens;
-    this.#devices = new Devices({ ...base, tokens, limits });
+    this.#devices = new Devices({ ...base, tokens, limits, publicKey: this.identity.publicKey });
     this.#surfaces = new Surfaces({ ...base, commands });
     this.#lastSeen = new LastSeen(this.#devices, runtime);
     const shared = {
@@ -195,7 +195,7 @@ class RunningGateway implements Gateway {
   pending(): ReturnType<Gateway["pending"]> {
     const nowMs = this.#runtime.now();
     return {
-      devices: this.#devices.open(nowMs).map(pendingSummary),
+      devices: this.#devices.open(nowMs).map((request) => this.#devices.shown(request)),
       surfaces: this.#surfaces.open().map(surfaceSummary),
     };
   }

@@ -4,6 +4,7 @@ import type { PairingReason } from "../pairing/records.ts";
 import { optional } from "../pairing/requests.ts";
 import { closeCodes, closeReason } from "../protocol/close.ts";
 import type { WireError } from "../protocol/frame.ts";
+import type { SasOffer } from "../protocol/pairing-code.ts";
 import { refusalClose, type RefusalCode, refusals } from "../protocol/refusals.ts";
 
 export interface ConnectRefusal {
@@ -108,6 +109,8 @@ export interface PairingRefusalFacts {
   readonly approvedScopes?: readonly string[] | undefined;
   /** Set when this role was taken away from the device. */
   readonly revokedAtMs?: number | undefined;
+  /** The gateway's side of the pairing code. */
+  readonly sas?: SasOffer | undefined;
   /** Set when a person said no; `reason` is theirs. */
   readonly rejected?: { readonly reason?: string | undefined } | undefined;
 }
@@ -127,6 +130,7 @@ export function refusePairing(facts: PairingRefusalFacts): ConnectRefusal {
     ...(facts.approvedScopes === undefined ? {} : { approvedScopes: facts.approvedScopes }),
     ...(facts.revokedAtMs === undefined ? {} : { revokedAtMs: facts.revokedAtMs }),
     ...(facts.rejected === undefined ? {} : { rejected: true, rejectedReason: facts.rejected.reason }),
+    ...optional("sas", facts.sas),
     ...(mayWait(facts) ? keepAsking : {}),
   });
   return { ...refusal, closeReason: closeReason(`${refusal.error.message} (requestId: ${facts.requestId})`) };

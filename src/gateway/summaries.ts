@@ -1,21 +1,24 @@
 /** Records as the methods show them: never a token, a hash or a salt. */
 import { effectiveCommands } from "../pairing/command-policy.ts";
 import type { DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord, TokenRecord } from "../pairing/records.ts";
-import { optional } from "../pairing/requests.ts";
+import { isOpen, optional } from "../pairing/requests.ts";
 import { surfaceApprovalScopes } from "../pairing/scopes.ts";
 import type {
   ApprovedSurface,
+  KnownRequest,
   NodeSummary,
   PairedDevice,
   PendingDevice,
   PendingSurface,
   TokenSummary,
 } from "../protocol/methods.ts";
+import { pairingRequestLifeMs } from "../protocol/limits.ts";
+import type { PairingCode } from "../protocol/pairing-code.ts";
 import type { Session } from "./session.ts";
 
-export function pendingSummary(request: DeviceRequestRecord): PendingDevice {
-  const { createdAtMs: _createdAtMs, resolution: _resolution, ...shown } = request;
-  return { ...shown, roles: [request.role], silent: false };
+export function pendingSummary(request: DeviceRequestRecord, sas: PairingCode | undefined): PendingDevice {
+  const { createdAtMs: _createdAtMs, resolution: _resolution, round: _round, ...shown } = request;
+  return { ...shown, roles: [request.role], silent: false, ...optional("sas", sas) };
 }
 
 export function deviceSummary(device: DeviceRecord, connected: boolean): PairedDevice {
@@ -78,4 +81,11 @@ export function nodeSummary(device: DeviceRecord, session: Session | undefined, 
     paired: device.roles.includes("node"),
     connected: session !== undefined,
   };
+}
+
+/** Whether a request still waits, and if not, how and when it ended. */
+export function endOf(request: DeviceRequestRecord, nowMs: number): Pick<KnownRequest, "state" | "endedAtMs"> {
+  const { resolution, ts } = request;
+  if (resolution !== undefined) return { state: resolution.decision, endedAtMs: resolution.atMs };
+  return isOpen(request, nowMs) ? { state: "waiting" } : { state: "expired", endedAtMs: ts + pairingRequestLifeMs };
 }

@@ -3,7 +3,7 @@ import { allowedSurface, type CommandPolicy, coversSurface, type DeclaredSurface
 import type { DeviceRecord, SurfaceRequestRecord } from "../pairing/records.ts";
 import { optional } from "../pairing/requests.ts";
 import type { Runtime } from "../runtime.ts";
-import { auditFields, type Decider, knownDevice, openRequest, prune } from "./change-parts.ts";
+import { approverOf, auditFields, type Decider, knownDevice, openRequest, prune } from "./change-parts.ts";
 import type { Sessions } from "./sessions.ts";
 import { surfaceSummary } from "./summaries.ts";
 import type { Tables } from "./tables.ts";
@@ -17,6 +17,12 @@ export interface SurfacesOptions {
   readonly sessions: Sessions;
   readonly runtime: Runtime;
   readonly commands: CommandPolicy;
+}
+
+/** What a node is told of a decision: who approved, or why not. */
+interface Why {
+  readonly by?: string | undefined;
+  readonly reason?: string | undefined;
 }
 
 export class Surfaces {
@@ -89,6 +95,7 @@ export class Surfaces {
         ...optional("permissions", request.permissions),
         createdAtMs: known.surface?.createdAtMs ?? change.nowMs,
         approvedAtMs: change.nowMs,
+        approvedBy: approverOf(change, by),
       };
       const device = { ...known, surface };
       change.devices.put(device.deviceId, device);
@@ -101,7 +108,7 @@ export class Surfaces {
       });
       return { request, device };
     });
-    this.#tellResolved(request, "approved");
+    this.#tellResolved(request, "approved", { by: device.surface.approvedBy.name });
     return device;
   }
 
@@ -113,7 +120,7 @@ export class Surfaces {
       change.audit({ action: "surface.reject", device: request.nodeId, reason, ...auditFields(by) });
       return request;
     });
-    this.#tellResolved(request, "rejected", reason);
+    this.#tellResolved(request, "rejected", { reason });
     return request;
   }
 
@@ -131,17 +138,21 @@ export class Surfaces {
       if (request !== undefined && resolution === undefined) continue;
       this.#awaited.delete(requestId);
       if (request === undefined || resolution === undefined || resolution.decision === "superseded") continue;
-      this.#tellResolved(request, resolution.decision, resolution.note);
+      const by = this.#tables.devices.get(request.nodeId)?.surface?.approvedBy?.name;
+      this.#tellResolved(request, resolution.decision, { by, reason: resolution.note });
     }
   }
 
-  #tellResolved(request: SurfaceRequestRecord, decision: "approved" | "rejected", reason?: string): void {
+  #tellResolved(request: SurfaceRequestRecord, decision: "approved" | "rejected", why: Why): void {
     const { requestId, nodeId } = request;
     const payload = { requestId, nodeId, decision, ts: this.#runtime.now() };
     this.#awaited.delete(requestId);
     this.#runtime.log("info", `command surface ${decision}`, { device: nodeId, request: requestId });
     this.#sessions.tellOperators("operator.pairing", "node.pair.resolved", payload);
-    const more = decision === "approved" ? { commands: request.commands } : optional("reason", reason);
+    const more =
+      decision === "approved"
+        ? { commands: request.commands, ...optional("by", why.by) }
+        : optional("reason", why.reason);
     this.#sessions.node(nodeId)?.event("node.pair.resolved", { ...payload, ...more });
   }
 }

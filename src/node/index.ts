@@ -1,5 +1,6 @@
 /** createNodeHost: keeps one session with a gateway for as long as it may, and serves the invokes that come through it. */
 import { type ClientDescription, type GatewayAddress } from "../client/connect-gateway.ts";
+import { CodeAgreement } from "../client/code-agreement.ts";
 import type { GatewaySession, Liveness } from "../client/gateway-session.ts";
 import { openSession, originOf, type SessionOptions, type TokenMemory } from "../client/open-session.ts";
 import { outcomeOf, outcomeOfClose } from "../client/outcome.ts";
@@ -7,6 +8,7 @@ import { isFailure, OpenClawError } from "../errors.ts";
 import type { DeviceIdentity } from "../identity/device-identity.ts";
 import { fingerprint } from "../identity/fingerprint.ts";
 import { closeCodes } from "../protocol/close.ts";
+import type { PairingCode } from "../protocol/pairing-code.ts";
 import { type Runtime, systemRuntime } from "../runtime.ts";
 import { reconnectBackoff, retryDelay } from "../transport/backoff.ts";
 import type { CloseInfo } from "../transport/frame-socket.ts";
@@ -73,7 +75,9 @@ class NodeHost {
   #identity: DeviceIdentity;
   #failedAttempts = 0;
   #approvalAttempts = 0;
-  #shownRequest: string | undefined;
+  /** The request that was shown last and is not known to be granted. */
+  #shownRequest: { readonly requestId: string; readonly layer: "device" | "surface" } | undefined;
+  readonly #codes: CodeAgreement;
   #wasReady = false;
   /** The gateway has issued this device a token, and it is written down: an invite has done its work. */
   #hasOwnToken = false;
@@ -85,6 +89,7 @@ class NodeHost {
     this.#options = options;
     this.#identity = options.identity;
     this.#runtime = options.runtime ?? systemRuntime;
+    this.#codes = new CodeAgreement(this.#runtime);
     const { signal: stop } = options;
     this.#signal = stop === undefined ? this.#done.signal : AbortSignal.any([stop, this.#done.signal]);
     this.#giveUpAtMs = this.#runtime.now() + (options.approvalTimeoutMs ?? defaultApprovalTimeoutMs);
@@ -161,6 +166,7 @@ class NodeHost {
       memory,
       followRotations: true,
       timeoutMs: connectTimeoutMs,
+      codes: this.#codes,
       signal: this.#signal,
       runtime: this.#runtime,
       liveness,
@@ -186,6 +192,7 @@ class NodeHost {
       report: (report) => this.#tell({ event: "invoke", ...report }),
     });
     const surface = new SurfaceWatch(session, Object.keys(this.#options.handlers));
+    this.#tellApproved("device", surface.deviceApprovedBy);
     const stop = () => {
       void session.close(closeCodes.normal, "node stopped");
       this.#runtime.after(goodbyeMs, () => session.terminate());
@@ -259,6 +266,7 @@ class NodeHost {
     if (surface.requestId !== undefined)
       this.#mustWait(surface.requestId, "surface", `openclaw nodes approve ${surface.requestId}`);
     if (!surface.isReady) return;
+    this.#tellApproved("surface", surface.surfaceApprovedBy);
     const { protocol, server } = session.hello;
     this.#wasReady = true;
     const { connId, version: gatewayVersion } = server;
@@ -295,14 +303,16 @@ class NodeHost {
   #waitForApproval(error: OpenClawError): void {
     const given = error.details?.["requestId"];
     const requestId = typeof given === "string" ? given : "";
-    this.#mustWait(requestId, "device", `openclaw devices approve ${requestId}`);
+    // Agreed on by this very process (client/code-agreement.ts).
+    const sas = error.details?.["sas"] as PairingCode | undefined;
+    this.#mustWait(requestId, "device", `openclaw devices approve ${requestId}`, sas);
     if (this.#runtime.now() >= this.#giveUpAtMs) throw notApprovedInTime(requestId, "device");
   }
 
   /** Shows a request once. With `wait` off the first one is the end. */
-  #mustWait(requestId: string, layer: "device" | "surface", approve: string): void {
-    if (requestId !== this.#shownRequest) {
-      this.#shownRequest = requestId;
+  #mustWait(requestId: string, layer: "device" | "surface", approve: string, sas?: PairingCode): void {
+    if (requestId !== this.#shownRequest?.requestId) {
+      this.#shownRequest = { requestId, layer };
       const { deviceId } = this.#identity;
       this.#tell({
         event: "pairing-required",
@@ -310,6 +320,7 @@ class NodeHost {
         deviceId,
         fingerprint: fingerprint(deviceId),
         layer,
+        ...(sas === undefined ? {} : { sas }),
         approve,
       });
     }
@@ -320,9 +331,17 @@ class NodeHost {
       {
         hint: `on the gateway's host: ${approve}`,
         fix: approve,
-        details: { requestId, layer, deviceId: this.#identity.deviceId },
+        details: { requestId, layer, deviceId: this.#identity.deviceId, ...(sas === undefined ? {} : { sas }) },
       },
     );
+  }
+
+  /** What was shown as waiting on this layer is granted. */
+  #tellApproved(layer: "device" | "surface", by: string | undefined): void {
+    if (this.#shownRequest?.layer !== layer) return;
+    const { requestId } = this.#shownRequest;
+    this.#shownRequest = undefined;
+    this.#tell({ event: "approved", layer, requestId, ...(by === undefined ? {} : { by }) });
   }
 
   async #pause(retryInMs: number, code: number | string, reason: string): Promise<void> {

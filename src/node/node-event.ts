@@ -1,4 +1,5 @@
 /** What a node host tells about itself, as `node run --json` prints it. */
+import type { PairingCode } from "../protocol/pairing-code.ts";
 import type { InvokeReport } from "./serve.ts";
 
 export type NodeEvent =
@@ -9,8 +10,17 @@ export type NodeEvent =
       readonly deviceId: string;
       readonly fingerprint: string;
       readonly layer: "device" | "surface";
+      /** The request's code, where the gateway makes codes: the same stands at its end. */
+      readonly sas?: PairingCode;
       /** The command to paste on the gateway's host. */
       readonly approve: string;
+    }
+  | {
+      /** What was waited for was granted; `by` is who did, where the gateway tells. */
+      readonly event: "approved";
+      readonly layer: "device" | "surface";
+      readonly requestId: string;
+      readonly by?: string;
     }
   | {
       readonly event: "ready";

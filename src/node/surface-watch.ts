@@ -12,6 +12,9 @@ export class SurfaceWatch {
   commands: readonly string[];
   /** Set when a person said no: `: reason`, or empty. */
   rejection: string | undefined;
+  /** Who approved the device, and its command list: told by gateways of ours. */
+  readonly deviceApprovedBy: string | undefined;
+  surfaceApprovedBy: string | undefined;
   /** False until the gateway was asked, where hello-ok said nothing. */
   isKnown: boolean;
   readonly #declared: readonly string[];
@@ -24,6 +27,8 @@ export class SurfaceWatch {
     this.isKnown = isObject(told) || hello.protocol < firstProtocol;
     this.requestId = typeof state["requestId"] === "string" ? state["requestId"] : undefined;
     const commands = state["commands"];
+    this.deviceApprovedBy = nameIn(state, "approvedBy");
+    this.surfaceApprovedBy = nameIn(state, "surfaceApprovedBy");
     this.commands = Array.isArray(commands) ? commands.filter((command) => typeof command === "string") : declared;
   }
 
@@ -38,6 +43,7 @@ export class SurfaceWatch {
     if (payload["decision"] === "approved") {
       this.isKnown = true;
       this.requestId = undefined;
+      this.surfaceApprovedBy = nameIn(payload, "by");
       this.commands = Array.isArray(payload["commands"]) ? payload["commands"].map(String) : this.#declared;
       return true;
     }
@@ -69,4 +75,10 @@ export class SurfaceWatch {
         if (this.requestId !== undefined && ++this.#misses > 1) this.rejection = "";
     }
   }
+}
+
+/** A name is shown in a terminal: a gateway's word for it is taken only without control characters. */
+function nameIn(values: Readonly<Record<string, unknown>>, key: string): string | undefined {
+  const name = values[key];
+  return typeof name === "string" && !/[\0-\x1f\x7f-\x9f]/u.test(name) ? name : undefined;
 }

@@ -1,7 +1,14 @@
 /** What is remembered about devices, as plain data. The store loads and saves these shapes; nobody else writes them. */
+import type { CodeRound } from "./code-rounds.ts";
 
 /** How an approval came about. */
 export type ApprovedVia = "owner" | "local" | "silent" | "trusted-cidr" | "bootstrap";
+
+/** Who gave an approval: a name for people, and the device it came from, where it came from one. */
+export interface Approver {
+  readonly name: string;
+  readonly deviceId?: string;
+}
 
 /** A rotation that does not end the token before it at once: how far the present generation has come, and what still works beside it. */
 export interface TokenHandover {
@@ -39,6 +46,7 @@ export interface ApprovedSurfaceRecord {
   readonly permissions?: Readonly<Record<string, boolean>>;
   readonly createdAtMs: number;
   readonly approvedAtMs: number;
+  readonly approvedBy?: Approver;
 }
 
 /** What a device says about itself when it connects. */
@@ -65,6 +73,8 @@ export interface DeviceRecord extends DeviceDescription {
   readonly createdAtMs: number;
   readonly approvedAtMs: number;
   readonly approvedVia: ApprovedVia;
+  /** Who approved it last, where a person did. */
+  readonly approvedBy?: Approver;
   readonly lastSeenAtMs?: number;
   readonly lastSeenReason?: string;
 }
@@ -92,6 +102,8 @@ export interface DeviceRequestRecord extends DeviceDescription {
   readonly reason: PairingReason;
   /** The device was known already. */
   readonly isRepair: boolean;
+  /** Of its pairing code, where the gateway has a key to make codes with. */
+  readonly round?: CodeRound;
   readonly createdAtMs: number;
   readonly ts: number;
   readonly resolution?: Resolution;

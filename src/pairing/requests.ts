@@ -1,10 +1,10 @@
 /** Pairing requests as state changes: made, renewed, superseded, approved, rejected, expired (auth.md § 8). */
 import { pairingRequestLifeMs } from "../protocol/limits.ts";
 import { holdsScopes } from "../protocol/vocabulary.ts";
-import type { ApprovedVia, DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord } from "./records.ts";
+import type { ApprovedVia, Approver, DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord } from "./records.ts";
 
 /** What a request asks for, before it has an id and a time. */
-export type DeviceAsk = Omit<DeviceRequestRecord, "requestId" | "createdAtMs" | "ts" | "resolution">;
+export type DeviceAsk = Omit<DeviceRequestRecord, "requestId" | "createdAtMs" | "ts" | "resolution" | "round">;
 
 /** How a new ask meets the open request of the same key. */
 export type AskOutcome =
@@ -31,8 +31,11 @@ export function askForDevice(
     open.deviceFamily === ask.deviceFamily &&
     holdsScopes(open.scopes, ask.scopes);
   if (asksNoMore) {
-    const { requestId, scopes, createdAtMs } = open;
-    return { kind: "renewed", request: { ...ask, requestId, scopes, createdAtMs, ts: nowMs } };
+    const { requestId, scopes, createdAtMs, round } = open;
+    return {
+      kind: "renewed",
+      request: { ...ask, ...optional("round", round), requestId, scopes, createdAtMs, ts: nowMs },
+    };
   }
   const request: DeviceRequestRecord = { ...ask, requestId: newId, createdAtMs: nowMs, ts: nowMs };
   if (open === undefined) return { kind: "created", request };
@@ -49,6 +52,7 @@ export function approveDevice(
   request: DeviceRequestRecord,
   via: ApprovedVia,
   nowMs: number,
+  by?: Approver,
 ): DeviceRecord {
   const isOperator = request.role === "operator";
   return {
@@ -67,14 +71,17 @@ export function approveDevice(
     createdAtMs: known?.createdAtMs ?? nowMs,
     approvedAtMs: nowMs,
     approvedVia: via,
+    ...optional("approvedBy", by),
   };
 }
 
+/** What the approval does not write anew. */
 function unpinned({
   platform: _platform,
   deviceFamily: _family,
+  approvedBy: _approvedBy,
   ...kept
-}: DeviceRecord): Omit<DeviceRecord, "platform" | "deviceFamily"> {
+}: DeviceRecord): Omit<DeviceRecord, "platform" | "deviceFamily" | "approvedBy"> {
   return kept;
 }
 

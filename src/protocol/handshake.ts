@@ -8,6 +8,7 @@
  */
 import * as v from "valibot";
 import type { WireError } from "./frame.ts";
+import { sasAnswer } from "./pairing-code.ts";
 import { clientIds, clientModes, protocolRange, roles } from "./vocabulary.ts";
 
 /** Unicode's category Cc, spelt out: a search for it costs a fraction of one by category. */
@@ -79,6 +80,8 @@ const connectParams = v.strictObject({
       agentRuntimeIdentityToken: v.optional(v.string()),
     }),
   ),
+  /** Ours: the device's side of a pairing code, sent only where a refusal has asked for it. */
+  sas: v.optional(sasAnswer),
   locale: v.optional(v.string()),
   userAgent: v.optional(v.string()),
   computerUse: v.optional(v.unknown()),

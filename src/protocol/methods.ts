@@ -4,6 +4,7 @@
  */
 import * as v from "valibot";
 import { maxInviteLifeMs, maxOverlapMs } from "./limits.ts";
+import type { PairingCode } from "./pairing-code.ts";
 import { type Role, roles } from "./vocabulary.ts";
 
 const text = v.pipe(v.string(), v.nonEmpty("must not be empty"));
@@ -25,6 +26,12 @@ export const methods = {
   "config.get": { role: "operator", scope: "operator.read", params: none },
 
   "device.pair.list": { role: "operator", scope: "operator.pairing", params: none },
+  /** Ours (capability `pairing-codes`): a request by its id, the beginning of it, or its code, and those that took its place. */
+  "device.pair.lookup": {
+    role: "operator",
+    scope: "operator.pairing",
+    params: v.object({ request: v.pipe(text, v.maxLength(128)) }),
+  },
   "device.pair.approve": { role: "operator", scope: "operator.pairing", params: v.object({ requestId: text }) },
   "device.pair.reject": {
     role: "operator",
@@ -181,8 +188,17 @@ export interface PendingDevice {
   readonly silent: boolean;
   readonly isRepair: boolean;
   readonly reason?: string;
+  /** What to compare with the device's own display, once the device has answered (ours). */
+  readonly sas?: PairingCode;
   /** Milliseconds since the epoch of the last refresh; the request lives five minutes from it. */
   readonly ts: number;
+}
+
+/** A request as `device.pair.lookup` shows it: it may be over. */
+export interface KnownRequest extends PendingDevice {
+  readonly state: "waiting" | "approved" | "rejected" | "superseded" | "expired";
+  /** When it ended. */
+  readonly endedAtMs?: number;
 }
 
 export interface TokenSummary {
@@ -350,6 +366,8 @@ export interface MethodResults {
     readonly issues: readonly unknown[];
   };
   "device.pair.list": { readonly pending: readonly PendingDevice[]; readonly paired: readonly PairedDevice[] };
+  /** Oldest first; empty when there is none, or more than one. */
+  "device.pair.lookup": { readonly requests: readonly KnownRequest[] };
   "device.pair.approve": { readonly requestId: string; readonly device: PairedDevice };
   "device.pair.reject": { readonly requestId: string; readonly deviceId: string };
   "device.pair.remove": { readonly deviceId: string };
@@ -427,7 +445,13 @@ export const eventNames = [
 ] as const;
 
 /** What gateways of ours can do that the product's cannot: `features.capabilities` of hello-ok. */
-export const capabilities = ["pair-reject-reason", "token-handover", "invites", "device-key-rotate"] as const;
+export const capabilities = [
+  "pair-reject-reason",
+  "token-handover",
+  "invites",
+  "device-key-rotate",
+  "pairing-codes",
+] as const;
 
 /** What a node is asked to do. `params` instead of `paramsJSON` is accepted too (protocol.md § 7.3). */
 export const invokeRequest = v.object({

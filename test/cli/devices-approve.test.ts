@@ -139,7 +139,7 @@ test("a rejected request is gone, and its device is told", async () => {
   });
   expect(await home.ask(`devices approve ${requestId} --json`)).toMatchObject({
     code: 9,
-    json: { error: { code: "not-found" } },
+    json: { error: { code: "conflict", message: expect.stringContaining("rejected") } },
   });
   const { response } = await home.connect({ device });
   expect(JSON.stringify(response.error)).toContain("not one of ours");

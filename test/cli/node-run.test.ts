@@ -33,6 +33,7 @@ test("a node asks for both approvals with commands that work when they are paste
     deviceId,
     fingerprint: fingerprint(deviceId),
     layer: "device",
+    sas: { digits: expect.stringMatching(/^\d{6}$/u), words: expect.any(String) },
     approve: `openclaw devices approve ${textAt(device, "requestId")}`,
   });
   await succeed(home.paste(onItsHost(device)));

@@ -41,21 +41,31 @@ function startGateway(connect: readonly Answer[], surface: readonly Answer[]) {
 
 test.each<[when: string, protocol: number, surface: readonly Answer[], told: readonly string[]]>([
   ["is approved already", 4, [ok], ["ready"]],
-  ["waits for an approval that then comes", 4, [waiting, waiting, ok], ["pairing-required r-1", "ready"]],
+  [
+    "waits for an approval that then comes",
+    4,
+    [waiting, waiting, ok],
+    ["pairing-required r-1", "approved r-1", "ready"],
+  ],
   [
     "waits, while the gateway says something else",
     4,
     [waiting, unheardOf, gone, ok],
-    ["pairing-required r-1", "ready"],
+    ["pairing-required r-1", "approved r-1", "ready"],
   ],
   [
     "waits, while the gateway is about to stop",
     4,
     [waiting, stopping, stopping, stopping, ok],
-    ["pairing-required r-1", "ready"],
+    ["pairing-required r-1", "approved r-1", "ready"],
   ],
   ["is asked for at a gateway that is about to stop", 4, [stopping, stopping, ok], ["ready"]],
-  ["waits, and is not spoken of for a moment", 4, [waiting, gone, waiting, ok], ["pairing-required r-1", "ready"]],
+  [
+    "waits, and is not spoken of for a moment",
+    4,
+    [waiting, gone, waiting, ok],
+    ["pairing-required r-1", "approved r-1", "ready"],
+  ],
   ["is still being written down", 4, [changing, gone, ok], ["ready"]],
   ["means nothing to the gateway", 4, [unheardOf], ["ready"]],
   ["needs no approval, as with protocol 3", 3, [waiting], ["ready"]],

@@ -102,7 +102,9 @@ async function approveNode(operator: GatewaySession, node: TestNode): Promise<st
 /** One request of each layer. */
 async function rejectRequests(operator: GatewaySession, url: string, connect: Connect): Promise<void> {
   const asked = await refused(connect({ role: "node", identity: makeIdentity(), credential: credentials.token }));
-  await operator.call("device.pair.reject", { requestId: textAt(asked, "details", "requestId"), reason: "not ours" });
+  const requestId = textAt(asked, "details", "requestId");
+  await operator.call("device.pair.lookup", { request: requestId });
+  await operator.call("device.pair.reject", { requestId, reason: "not ours" });
   await using node = startTheNode(url, "cellar");
   const device = await node.event("pairing-required");
   await operator.call("device.pair.approve", { requestId: device.requestId });

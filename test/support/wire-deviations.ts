@@ -15,6 +15,8 @@ export const ours: Deviations = {
   "connect result /auth/removedScopes is not in the schema": "no scope is taken away in silence",
   "connect result /auth/removedScopesReason is not in the schema": "no scope is taken away in silence",
   "connect result /snapshot/node is not in the schema": "a node learns at once whether its command list waits",
+  "connect params /sas is not in the schema":
+    "the device's side of a pairing code; goes only to gateways whose refusal asked for it",
   "device.pair.requested event /reason is not in the schema": "says why a device that is known asks again",
   "device.pair.setupCode params /ttlMs is not in the schema":
     "this and the next go only to gateways with the capability invites",

@@ -5,7 +5,8 @@ import type { Session } from "../session.ts";
 
 /** The caller, for the audit line. */
 export function deciderOf({ facts }: Session): Decider {
-  return { connId: facts.connId, deviceId: facts.deviceId, address: facts.remoteAddress };
+  const { connId, deviceId, remoteAddress: address, displayName, clientId } = facts;
+  return { connId, deviceId, address, name: displayName ?? clientId };
 }
 
 /** True when a session may see and change only its own device: it came with a device token and is no admin. */

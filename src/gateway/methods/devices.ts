@@ -5,13 +5,14 @@ import { holdsScopes } from "../../protocol/vocabulary.ts";
 import { invalidRequest, missingScope, RequestRefused } from "../../protocol/wire-error.ts";
 import type { CallContext } from "../dispatch.ts";
 import type { Session } from "../session.ts";
-import { deviceSummary, pendingSummary } from "../summaries.ts";
+import { deviceSummary, endOf } from "../summaries.ts";
 import { assertOwnDevice, deciderOf, isLimitedToOwnDevice } from "./callers.ts";
 import type { MethodHouse } from "./house.ts";
 
 type DeviceMethods = Pick<
   MethodHandlers<CallContext>,
   | "device.pair.list"
+  | "device.pair.lookup"
   | "device.pair.approve"
   | "device.pair.reject"
   | "device.pair.remove"
@@ -31,10 +32,20 @@ export function deviceMethods({ tables, devices, tokens, sessions, runtime }: Me
       const pending = devices.open(runtime.now()).filter(({ deviceId }) => mine(deviceId));
       const paired = [...tables.devices.values()].filter(({ deviceId }) => mine(deviceId));
       return {
-        pending: pending.map(pendingSummary),
+        pending: pending.map((request) => devices.shown(request)),
         paired: paired
           .toSorted((a, b) => b.approvedAtMs - a.approvedAtMs)
           .map((device) => deviceSummary(device, sessions.isConnected(device.deviceId))),
+      };
+    },
+
+    "device.pair.lookup": async ({ session }, { request: wanted }) => {
+      await tables.refresh();
+      const found = devices.lookUp(wanted);
+      const mine = found.every(({ deviceId }) => !isLimitedToOwnDevice(session) || deviceId === session.facts.deviceId);
+      const nowMs = runtime.now();
+      return {
+        requests: mine ? found.map((request) => ({ ...devices.shown(request), ...endOf(request, nowMs) })) : [],
       };
     },
 

@@ -1,7 +1,8 @@
 /** `openclaw devices approve` */
 import type { Command } from "commander";
 import type { Context } from "../../context.ts";
-import { findRequest, listDevices, newestRequest, showDeviceRequest, unconfirmed } from "../../device-directory.ts";
+import { chooseRequest } from "../../choose-request.ts";
+import { listDevices, showDeviceRequest } from "../../device-directory.ts";
 import { defineCommand } from "../../globals.ts";
 import { asPairingOperator } from "../../operator.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
@@ -17,20 +18,14 @@ export function approveCommand(context: Context): Command {
       "openclaw devices approve 3f2a91c4",
       "openclaw devices approve --latest --yes",
     ])
-      .argument("[request]", "request id, device id or name; without one the newest request is shown")
+      .argument("[request]", "its code, request id, device id or name; without one the newest request is shown")
       .option("--latest", "the newest request")
       .option("--yes", "approve the newest request without looking at it first"),
   ).action(async (wanted: string | undefined, flags: Flags) => {
     const approved = await asPairingOperator(context, flags, async (session) => {
       const pending = (await listDevices(session)).pending.map(showDeviceRequest);
-      const request =
-        wanted === undefined
-          ? newestRequest(pending, "openclaw devices list")
-          : findRequest(wanted, pending, "openclaw devices list");
-      if (wanted === undefined && flags.yes !== true) {
-        throw unconfirmed(request, `openclaw devices approve ${request.requestId}`);
-      }
-      return session.call("device.pair.approve", { requestId: request.requestId });
+      const { requestId } = await chooseRequest(session, { pending, group: "devices" }, wanted, flags);
+      return session.call("device.pair.approve", { requestId });
     });
     context.output.result(
       approved,

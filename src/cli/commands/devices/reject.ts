@@ -12,7 +12,7 @@ export function rejectCommand(context: Context): Command {
     defineCommand("reject", "turn a device away that waits for approval", [
       "openclaw devices reject 3f2a91c4 --reason 'not one of ours'",
     ])
-      .argument("<request>", "request id, device id or name")
+      .argument("<request>", "its code, request id, device id or name")
       .option("--reason <text>", "told to the device"),
   ).action(async (wanted: string, flags: TargetFlags & { readonly reason?: string }) => {
     const rejected = await asPairingOperator(context, flags, async (session) => {

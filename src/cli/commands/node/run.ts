@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { parseDuration } from "../../../config/duration.ts";
 import type { NodeEvent } from "../../../node/index.ts";
+import { formatPairingCode } from "../../../protocol/pairing-code.ts";
 import type { Context } from "../../context.ts";
 import { collect, defineCommand } from "../../globals.ts";
 import { list } from "../../human.ts";
@@ -93,6 +94,7 @@ function stateAfter({ event }: NodeEvent): string | undefined {
     case "pairing-required":
     case "disconnected":
       return event;
+    case "approved":
     case "invoke":
     case "stopped":
       return undefined;
@@ -102,10 +104,11 @@ function stateAfter({ event }: NodeEvent): string | undefined {
 type NodeRequest = Extract<NodeEvent, { readonly event: "pairing-required" }>;
 
 /** `there` is the command as the gateway's own host understands it: what leads to the gateway from here may lead nowhere there. */
-function describeRequest({ layer, fingerprint, approve }: NodeRequest, here: string): string {
+function describeRequest({ layer, fingerprint, sas, approve }: NodeRequest, here: string): string {
   return [
     layer === "device" ? "this device waits for approval" : "the command list of this node waits for approval",
     `  fingerprint  ${fingerprint}`,
+    ...(sas === undefined ? [] : [`  code         ${formatPairingCode(sas)}`]),
     `  on the gateway's host: ${approve}`,
     ...(here === approve ? [] : [`  or from here: ${here}`]),
   ].join("\n");
@@ -115,6 +118,10 @@ function describeEvent(event: Exclude<NodeEvent, NodeRequest>): string | undefin
   switch (event.event) {
     case "connecting":
       return `connecting to ${event.url}`;
+    case "approved": {
+      const what = event.layer === "device" ? "this device" : "the command list";
+      return `${what} was approved${event.by === undefined ? "" : ` by ${event.by}`}`;
+    }
     case "ready":
       return `ready on gateway ${event.gatewayVersion} (protocol ${event.protocol}): ${list(event.commands)}`;
     case "invoke":

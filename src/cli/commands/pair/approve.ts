@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { GatewaySession } from "../../../client/gateway-session.ts";
 import { OpenClawError } from "../../../errors.ts";
 import type { Context } from "../../context.ts";
-import { findRequest, newestRequest, unconfirmed } from "../../device-directory.ts";
+import { chooseRequest } from "../../choose-request.ts";
 import { defineCommand } from "../../globals.ts";
 import { asOperator, asPairingOperator } from "../../operator.ts";
 import { approveRequest, listPending, type PendingRequest } from "../../pending-requests.ts";
@@ -30,15 +30,21 @@ export function approveCommand(context: Context): Command {
   return withTarget(
     defineCommand("approve", "approve a request of either layer", [
       "openclaw pair approve 3f2a91c4",
+      "openclaw pair approve 482913",
       "openclaw pair approve 3f2a91c4 --surface",
     ])
-      .argument("[request]", "request id, device id or name; without one the newest request is shown")
+      .argument("[request]", "its code, request id, device id or name; without one the newest request is shown")
       .option("--surface", "also approve the command list that follows, and return when the node can be invoked")
       .option("--latest", "the newest request")
       .option("--yes", "approve the newest request without looking at it first"),
   ).action(async (wanted: string | undefined, flags: Flags) => {
     const approve = async (session: GatewaySession): Promise<Approved> => {
-      const request = chooseRequest(await listPending(session), wanted, flags);
+      const request = await chooseRequest(
+        session,
+        { pending: await listPending(session), group: "pair" },
+        wanted,
+        flags,
+      );
       const deviceId = await approveRequest(session, request);
       const base = { requestId: request.requestId, deviceId, layer: request.layer };
       const isNode = request.layer === "device" && request.role === "node";
@@ -56,13 +62,6 @@ export function approveCommand(context: Context): Command {
         : `Approved the ${value.layer} request of ${value.deviceId}`,
     );
   });
-}
-
-function chooseRequest(pending: readonly PendingRequest[], wanted: string | undefined, flags: Flags): PendingRequest {
-  if (wanted !== undefined) return findRequest(wanted, pending, "openclaw pair list");
-  const newest = newestRequest(pending, "openclaw pair list");
-  if (flags.yes === true) return newest;
-  throw unconfirmed(newest, `openclaw pair approve ${newest.requestId}`);
 }
 
 /** Waits for the node to come back, approves what it offers, and resolves with what it can be asked. */

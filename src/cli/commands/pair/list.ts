@@ -1,5 +1,6 @@
 /** `openclaw pair list` */
 import type { Command } from "commander";
+import { formatPairingCode } from "../../../protocol/pairing-code.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 import { ago, list } from "../../human.ts";
@@ -19,13 +20,14 @@ export function listCommand(context: Context): Command {
     });
     context.output.result({ pending }, (value) => {
       if (value.pending.length === 0) return "Nothing waits for approval.";
-      const columns = ["REQUEST", "LAYER", "DEVICE", "NAME", "ASKS FOR", "ASKED"].map((title) => ({
+      const columns = ["REQUEST", "LAYER", "CODE", "DEVICE", "NAME", "ASKS FOR", "ASKED"].map((title) => ({
         title,
         keep: title === "REQUEST" || title === "DEVICE",
       }));
       const rows = value.pending.map((request) => [
         request.requestId,
         request.layer,
+        request.layer === "device" && request.sas !== undefined ? formatPairingCode(request.sas) : "",
         request.fingerprint,
         request.displayName ?? request.clientId,
         wanted(request),

@@ -13,7 +13,7 @@ export function rejectCommand(context: Context): Command {
     defineCommand("reject", "turn a request of either layer down", [
       "openclaw pair reject 3f2a91c4 --reason 'unknown machine'",
     ])
-      .argument("<request>", "request id, device id or name")
+      .argument("<request>", "its code, request id, device id or name")
       .option("--reason <text>", "told to the device"),
   ).action(async (wanted: string, flags: TargetFlags & { readonly reason?: string }) => {
     const rejected = await asPairingOperator(context, flags, async (session) => {

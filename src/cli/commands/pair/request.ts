@@ -28,12 +28,15 @@ export function requestCommand(context: Context): Command {
       .option("--wait", "return when somebody has decided"),
   ).action(async (flags: Flags) => {
     const { requestOnce } = await import("../../pairing-request.ts");
+    const { CodeAgreement } = await import("../../../client/code-agreement.ts");
+    const { formatPairingCode } = await import("../../../protocol/pairing-code.ts");
     const role = readRole(flags.role);
     const identity = await context.identity();
     const base = { deviceId: identity.deviceId, fingerprint: fingerprint(identity.deviceId), role };
+    const codes = new CodeAgreement(context.runtime);
     if (flags.wait === true) context.extendTimeout(waitMs);
     for (;;) {
-      const outcome = await requestOnce(context, flags, role);
+      const outcome = await requestOnce(context, flags, role, codes);
       if ("isRecorded" in outcome) {
         return context.output.result({ ...base, paired: outcome.isRecorded }, ({ paired }) =>
           paired
@@ -41,18 +44,25 @@ export function requestCommand(context: Context): Command {
             : "The gateway takes this machine's connections as its own; it needs no pairing here",
         );
       }
-      const { requestId } = outcome;
+      const { requestId, sas } = outcome;
       const there = `openclaw devices approve ${requestId}`;
       const approve = context.pasteable(there);
       const ways = approve === there ? there : `${there}\nOr from here: ${approve}`;
-      const value = { ...base, paired: false, requestId, code: requestId, layer: "device", approve };
+      // A gateway that makes no codes approves by the request's id.
+      const code = sas?.digits ?? requestId;
+      const words = sas === undefined ? {} : { words: sas.words };
+      const value = { ...base, paired: false, requestId, code, ...words, layer: "device", approve };
+      const shownCode = sas === undefined ? "" : `, code ${formatPairingCode(sas)}`;
       if (flags.wait !== true) {
         return context.output.result(
           value,
-          () => `Request ${requestId} (${base.fingerprint})\nOn the gateway's host: ${ways}`,
+          () => `Request ${requestId} (${base.fingerprint}${shownCode})\nOn the gateway's host: ${ways}`,
         );
       }
-      context.noteOnce(requestId, `request ${requestId} (${base.fingerprint}) waits; on the gateway's host: ${ways}`);
+      context.noteOnce(
+        requestId,
+        `request ${requestId} (${base.fingerprint}${shownCode}) waits; on the gateway's host: ${ways}`,
+      );
       await pause(context, requestId, there);
     }
   });
