@@ -4,7 +4,7 @@
  */
 import { handsOver } from "../client/token-follower.ts";
 import type { GatewaySession } from "../client/gateway-session.ts";
-import { OpenClawError } from "../errors.ts";
+import { isFailure, OpenClawError } from "../errors.ts";
 import type { Role } from "../protocol/vocabulary.ts";
 import type { MethodResults, PairedDevice } from "../protocol/methods.ts";
 import type { Context } from "./context.ts";
@@ -73,7 +73,8 @@ export async function rotateDevice(
     const ownId = await ownDeviceId(context, session);
     const target = { device, role: order.role ?? onlyRoleOf(device), ...marksOf(device, order, paired, ownId) };
     assertAllMeant(order, paired, [target]);
-    return rotateTargets(context, flags, session, order, [target], agreement);
+    await agree(session, [target], agreement);
+    return [await rotateTarget(context, flags, session, order, target)];
   });
   if (moved === undefined) throw new OpenClawError("not-found", `${wanted} has no token`);
   const [followed = moved] = await follow(context, flags, order, [moved]);
@@ -81,14 +82,14 @@ export async function rotateDevice(
   return followed;
 }
 
-/** Every token of every device, of one role if it is named. */
+/** Every token of every device, of one role if it is named. One that cannot be rotated keeps nobody else's from it, and is told at the end. */
 export async function rotateAll(
   context: Context,
   flags: TargetFlags,
   order: RotationOrder,
 ): Promise<readonly MovedToken[]> {
   const agreement = new CutOffAgreement(context, order);
-  const moved = await asOperator(context, flags, everything, async (session) => {
+  const { moved, failed } = await asOperator(context, flags, everything, async (session) => {
     const { paired } = await listDevices(session);
     const ownId = await ownDeviceId(context, session);
     const targets = paired.flatMap((device) =>
@@ -103,6 +104,7 @@ export async function rotateAll(
     return rotateTargets(context, flags, session, order, inOrder, agreement);
   });
   const followed = await follow(context, flags, order, moved);
+  assertAllRotated(followed, failed);
   assertCriticalMoved(context, followed);
   return followed;
 }
@@ -147,26 +149,86 @@ async function rotateTargets(
   order: RotationOrder,
   targets: readonly Target[],
   agreement: CutOffAgreement,
-): Promise<readonly MovedToken[]> {
-  const isGentle = handsOver(session);
-  if (!isGentle)
-    await agreement.reach(
-      session,
-      targets.filter((target) => !isCallersOwn(target)),
-    );
+): Promise<{ readonly moved: readonly MovedToken[]; readonly failed: readonly FailedRotation[] }> {
+  await agree(session, targets, agreement);
   const moved: MovedToken[] = [];
+  const failed: FailedRotation[] = [];
   for (const target of targets) {
-    const { device, role, isCritical } = target;
-    const rotated = await session.call("device.token.rotate", {
-      deviceId: device.deviceId,
-      role,
-      ...(order.scopes === undefined ? {} : { scopes: [...order.scopes] }),
-      ...(isGentle ? { overlapMs: order.overlapMs, ...(isCritical ? { critical: true } : {}) } : {}),
-    });
-    const isOwn = isCallersOwn(target) && rotated.token !== undefined;
-    const state = isOwn ? await keepOwnToken(context, flags, session, rotated) : rotated.state;
-    const name = device.operatorLabel ?? device.displayName;
-    moved.push({ ...rotated, ...(state === undefined ? {} : { state }), name, isCritical, isOwn });
+    try {
+      moved.push(await rotateTarget(context, flags, session, order, target));
+    } catch (reason) {
+      // Nothing was rotated yet: whoever asked can do something about it and begin again.
+      if (!isFailure(reason) || moved.length + failed.length === 0) throw reason;
+      failed.push({ target, reason });
+    }
   }
-  return moved;
+  return { moved, failed };
+}
+
+/** Asks first where the gateway can only cut devices off. */
+async function agree(session: GatewaySession, targets: readonly Target[], agreement: CutOffAgreement): Promise<void> {
+  if (handsOver(session)) return;
+  await agreement.reach(
+    session,
+    targets.filter((target) => !isCallersOwn(target)),
+  );
+}
+
+async function rotateTarget(
+  context: Context,
+  flags: TargetFlags,
+  session: GatewaySession,
+  order: RotationOrder,
+  target: Target,
+): Promise<MovedToken> {
+  const { device, role, isCritical } = target;
+  const isGentle = handsOver(session);
+  const rotated = await session.call("device.token.rotate", {
+    deviceId: device.deviceId,
+    role,
+    ...(order.scopes === undefined ? {} : { scopes: [...order.scopes] }),
+    ...(isGentle ? { overlapMs: order.overlapMs, ...(isCritical ? { critical: true } : {}) } : {}),
+  });
+  const isOwn = isCallersOwn(target) && rotated.token !== undefined;
+  const state = isOwn ? await keepOwnToken(context, flags, session, rotated) : rotated.state;
+  return { ...rotated, ...(state === undefined ? {} : { state }), name: nameOf(device), isCritical, isOwn };
+}
+
+/** A token of a fleet that is as it was, and why. */
+interface FailedRotation {
+  readonly target: Target;
+  readonly reason: OpenClawError;
+}
+
+/** Fails with all of the fleet in `details` when a part of it could not be rotated. */
+function assertAllRotated(moved: readonly MovedToken[], failed: readonly FailedRotation[]): void {
+  const [first] = failed;
+  if (first === undefined) return;
+  const names = failed.map(
+    ({ target: { device, role }, reason }) => `${nameOf(device) ?? device.deviceId} (${role}): ${reason.message}`,
+  );
+  const total = moved.length + failed.length;
+  throw new OpenClawError(
+    first.reason.code,
+    `${failed.length} of ${total} tokens were not rotated: ${names.join("; ")}`,
+    {
+      hint: `their old tokens work as before; the other ${moved.length} were rotated`,
+      details: {
+        devices: [
+          ...moved.map(({ deviceId, role, state }) => ({ deviceId, role, state: state ?? "pending" })),
+          ...failed.map(({ target: { device, role }, reason }) => ({
+            deviceId: device.deviceId,
+            role,
+            state: "failed",
+            code: reason.code,
+          })),
+        ],
+      },
+      cause: first.reason,
+    },
+  );
+}
+
+function nameOf({ operatorLabel, displayName }: PairedDevice): string | undefined {
+  return operatorLabel ?? displayName;
 }

@@ -1,13 +1,7 @@
 /** The device's side of pairing codes: answers what a gateway commits itself to, and checks that it kept to it. */
 import { isFailure, OpenClawError } from "../errors.ts";
-import {
-  commitmentTo,
-  formatPairingCode,
-  pairingCode,
-  type PairingCode,
-  readSasOffer,
-  type SasAnswer,
-} from "../protocol/pairing-code.ts";
+import { formatPairingCode, type PairingCode } from "../protocol/pairing-code.ts";
+import { commitmentTo, pairingCode, readSasOffer, type SasAnswer } from "../protocol/sas.ts";
 import { type Runtime, systemRuntime } from "../runtime.ts";
 
 interface Round extends SasAnswer {

@@ -5,7 +5,7 @@ import { signPayload } from "../identity/signature.ts";
 import { closeCodes } from "../protocol/close.ts";
 import { encodeFrame, type EventFrame, type ResponseFrame } from "../protocol/frame.ts";
 import { type Challenge, type HelloOk, readHelloOk } from "../protocol/handshake.ts";
-import type { SasAnswer } from "../protocol/pairing-code.ts";
+import type { SasAnswer } from "../protocol/sas.ts";
 import { signedToken } from "../protocol/signed-payload.ts";
 import { protocolRange, type Role } from "../protocol/vocabulary.ts";
 import { fromWireError } from "../protocol/wire-error.ts";

@@ -6,7 +6,7 @@ import { outlivesRotation } from "../pairing/token-handover.ts";
 import { followRequest, matchesRequest } from "../pairing/supersession.ts";
 import { closeCodes } from "../protocol/close.ts";
 import { pairingRequestLifeMs } from "../protocol/limits.ts";
-import type { SasAnswer, SasOffer } from "../protocol/pairing-code.ts";
+import type { SasAnswer, SasOffer } from "../protocol/sas.ts";
 import type { PendingDevice } from "../protocol/methods.ts";
 import type { Runtime } from "../runtime.ts";
 import { approverOf, auditFields, type Decider, knownDevice, openRequest, prune } from "./change-parts.ts";

@@ -4,7 +4,7 @@ import type { PairingReason } from "../pairing/records.ts";
 import { optional } from "../pairing/requests.ts";
 import { closeCodes, closeReason } from "../protocol/close.ts";
 import type { WireError } from "../protocol/frame.ts";
-import type { SasOffer } from "../protocol/pairing-code.ts";
+import type { SasOffer } from "../protocol/sas.ts";
 import { refusalClose, type RefusalCode, refusals } from "../protocol/refusals.ts";
 
 export interface ConnectRefusal {

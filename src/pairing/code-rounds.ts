@@ -1,11 +1,6 @@
 /** The gateway's side of a pairing code: one round of commitment, answer and reveal, and how often there may be another. */
-import {
-  commitmentTo,
-  pairingCode,
-  type PairingCode,
-  type SasAnswer,
-  type SasOffer,
-} from "../protocol/pairing-code.ts";
+import { type PairingCode } from "../protocol/pairing-code.ts";
+import { commitmentTo, pairingCode, type SasAnswer, type SasOffer } from "../protocol/sas.ts";
 
 /** Where a request's code stands. The nonce is the gateway's secret until a device has answered. */
 export interface CodeRound {

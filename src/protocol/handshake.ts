@@ -8,7 +8,7 @@
  */
 import * as v from "valibot";
 import type { WireError } from "./frame.ts";
-import { sasAnswer } from "./pairing-code.ts";
+import { sasAnswer } from "./sas.ts";
 import { clientIds, clientModes, protocolRange, roles } from "./vocabulary.ts";
 
 /** Unicode's category Cc, spelt out: a search for it costs a fraction of one by category. */

@@ -166,6 +166,28 @@ test("--all rotates every token of a role, and tells of each device how far it h
   expect(node.running.events.items.slice(from)).toEqual([]);
 });
 
+test("--all goes on past a device that cannot be rotated, and says which those are", async () => {
+  await using own = await startGatewayHome();
+  const cli = { role: "operator", clientId: "openclaw-tui", mode: "ui" };
+  const { id: poor } = await own.pair({ displayName: "poor", ...cli, scopes: ["operator.pairing"] });
+  const { id: rich } = await own.pair({ displayName: "rich", ...cli, scopes: ["operator.read"] });
+  expect(await own.ask("devices rotate --all --role operator --scope operator.read --json")).toMatchObject({
+    code: 6,
+    json: {
+      error: {
+        code: "scope-missing",
+        message: expect.stringContaining("1 of 2 tokens were not rotated: poor"),
+        details: {
+          devices: [
+            { deviceId: rich, role: "operator", state: "pending" },
+            { deviceId: poor, role: "operator", state: "failed", code: "scope-missing" },
+          ],
+        },
+      },
+    },
+  });
+});
+
 test("a device that is not there", async () => {
   expect(await home.ask("devices rotate nobody --json")).toMatchObject({
     code: 9,

@@ -3,13 +3,8 @@ import { expect, test } from "vitest";
 import { CodeAgreement } from "../../src/client/code-agreement.ts";
 import { OpenClawError } from "../../src/errors.ts";
 import { maxCodeRounds } from "../../src/pairing/code-rounds.ts";
-import {
-  commitmentTo,
-  pairingCode,
-  type PairingCode,
-  readSasOffer,
-  type SasAnswer,
-} from "../../src/protocol/pairing-code.ts";
+import { type PairingCode } from "../../src/protocol/pairing-code.ts";
+import { commitmentTo, pairingCode, readSasOffer, type SasAnswer } from "../../src/protocol/sas.ts";
 import { at, listAt, makeDevice, type RawDevice, textAt } from "../support/raw-client.ts";
 import { sharedToken, startGateway, temporaryStore, type World } from "../support/world.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { type CodeRound, codeOf, maxCodeRounds, nextRound, offerOf } from "../../src/pairing/code-rounds.ts";
-import { commitmentTo, pairingCode, type SasAnswer } from "../../src/protocol/pairing-code.ts";
+import { commitmentTo, pairingCode, type SasAnswer } from "../../src/protocol/sas.ts";
 
 const key = (fill: number) => Buffer.alloc(32, fill).toString("base64url");
 const gatewayKey = key(1);

@@ -1,14 +1,8 @@
 import { createHash } from "node:crypto";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import {
-  commitmentTo,
-  formatPairingCode,
-  isPairingCode,
-  pairingCode,
-  readPairingCode,
-  readSasOffer,
-} from "../../src/protocol/pairing-code.ts";
+import { formatPairingCode, isPairingCode, readPairingCode } from "../../src/protocol/pairing-code.ts";
+import { commitmentTo, pairingCode, readSasOffer } from "../../src/protocol/sas.ts";
 import { pairingWords } from "../../src/protocol/pairing-words.ts";
 
 const bytes = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((array) => Buffer.from(array).toString("base64url"));

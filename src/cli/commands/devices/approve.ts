@@ -1,7 +1,6 @@
 /** `openclaw devices approve` */
 import type { Command } from "commander";
 import type { Context } from "../../context.ts";
-import { chooseRequest } from "../../choose-request.ts";
 import { listDevices, showDeviceRequest } from "../../device-directory.ts";
 import { defineCommand } from "../../globals.ts";
 import { asPairingOperator } from "../../operator.ts";
@@ -22,6 +21,7 @@ export function approveCommand(context: Context): Command {
       .option("--latest", "the newest request")
       .option("--yes", "approve the newest request without looking at it first"),
   ).action(async (wanted: string | undefined, flags: Flags) => {
+    const { chooseRequest } = await import("../../choose-request.ts");
     const approved = await asPairingOperator(context, flags, async (session) => {
       const pending = (await listDevices(session)).pending.map(showDeviceRequest);
       const { requestId } = await chooseRequest(session, { pending, group: "devices" }, wanted, flags);

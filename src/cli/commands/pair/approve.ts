@@ -3,7 +3,6 @@ import type { Command } from "commander";
 import type { GatewaySession } from "../../../client/gateway-session.ts";
 import { OpenClawError } from "../../../errors.ts";
 import type { Context } from "../../context.ts";
-import { chooseRequest } from "../../choose-request.ts";
 import { defineCommand } from "../../globals.ts";
 import { asOperator, asPairingOperator } from "../../operator.ts";
 import { approveRequest, listPending, type PendingRequest } from "../../pending-requests.ts";
@@ -38,6 +37,7 @@ export function approveCommand(context: Context): Command {
       .option("--latest", "the newest request")
       .option("--yes", "approve the newest request without looking at it first"),
   ).action(async (wanted: string | undefined, flags: Flags) => {
+    const { chooseRequest } = await import("../../choose-request.ts");
     const approve = async (session: GatewaySession): Promise<Approved> => {
       const request = await chooseRequest(
         session,
