@@ -159,6 +159,13 @@ export class Context {
     return known ?? this.currentIdentity();
   }
 
+  /** The ids that this machine had before its present key, oldest first. */
+  async formerIds(): Promise<readonly string[]> {
+    const { formerIds } = await import("../state/key-rotation.ts");
+    const { identity, identityRotation: rotation } = this.paths();
+    return formerIds({ identity, rotation });
+  }
+
   /** What the identity's file says, if there is one; looking makes none, and asks no keychain. */
   async identityFile(): Promise<IdentityFile | undefined> {
     const { readIdentityFile } = await import("../state/identity-file.ts");

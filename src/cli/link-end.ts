@@ -6,9 +6,10 @@ import { OpenClawError } from "../errors.ts";
 import { fingerprint } from "../identity/fingerprint.ts";
 import type { EndMethods, Params } from "../link/end-line.ts";
 import type { EndFacts } from "../link/join-ends.ts";
-import { type NodeEvent, runNode } from "../node/index.ts";
+import { type NodeEvent, runNode, stateAfter } from "../node/index.ts";
 import { Secret } from "../secret.ts";
 import { isAbandoned, type LinkRecord, listLinks, readLink, removeLink, writeLink } from "../state/link-record.ts";
+import { RunRecord } from "../state/run-record.ts";
 import { ownMark } from "../state/process-life.ts";
 import { acquireLock } from "../store/lock.ts";
 import { version } from "../version.ts";
@@ -50,7 +51,7 @@ export class LinkEnd implements AsyncDisposable {
       verify: (params) => this.#verify(params),
       keep: () => this.#keep(),
       doubt: () => this.#doubt(),
-      remove: async ({ deviceId }) => ({ removed: await this.remove(String(deviceId)) }),
+      remove: async (peer) => ({ removed: await this.remove(String(peer["deviceId"]), idsIn(peer["formerIds"])) }),
     };
     return Object.fromEntries(Object.entries(methods).map(([name, method]) => [name, this.#counted(method)]));
   }
@@ -89,6 +90,7 @@ export class LinkEnd implements AsyncDisposable {
     const { handlers } = await prepareParts(this.#context, {});
     return {
       deviceId: identity.deviceId,
+      formerIds: await this.#context.formerIds(),
       publicKey: identity.publicKey,
       fingerprint: fingerprint(identity.deviceId),
       host: hostname(),
@@ -99,17 +101,18 @@ export class LinkEnd implements AsyncDisposable {
   }
 
   async #begin({ peer, name, way }: Params): Promise<object> {
-    const { deviceId, publicKey, host } = readPeer(peer);
+    const { deviceId, formerIds, publicKey, host } = readPeer(peer);
     const lock = await acquireLock(`${this.#linkDir}/${deviceId}.lock`, {
       runtime: this.#context.runtime,
       timeoutMs: lockPatienceMs,
     });
     this.#steps.use(lock);
-    const known = await readLink(this.#linkDir, deviceId);
+    const known = await this.#known(deviceId, formerIds);
     const base = { name: String(name), peer: { deviceId, publicKey, host }, ...(isWay(way) && { way }) };
     if (known?.state === "linked") {
       // What is there is repaired, and stays whatever happens.
       await this.#note({ ...known, ...base });
+      if (known.peer.deviceId !== deviceId) await removeLink(this.#linkDir, known.peer.deviceId);
       return { isKnown: true };
     }
     await this.#note({
@@ -171,17 +174,23 @@ export class LinkEnd implements AsyncDisposable {
     if (record.added.token === undefined && (await this.#recall(String(url))) === undefined) {
       await this.#note({ ...record, added: { ...record.added, token: origin } });
     }
+    const pin = typeof tlsFingerprint === "string" ? tlsFingerprint : undefined;
+    const facts = { gateway: String(url), state: "connecting", dialPort: Number(port), tlsFingerprint: pin };
+    await using run = await RunRecord.write(this.#context.paths().runDir, "node", facts, this.#context.runtime);
     await runNode({
       ...(await prepareParts(this.#context, {})),
       gateway: {
         url: String(url),
         dialAt: { host: "127.0.0.1", port: Number(port) },
-        ...(typeof tlsFingerprint === "string" && { tlsFingerprint }),
+        tlsFingerprint: pin,
       },
       credentials: typeof bootstrapToken === "string" ? { bootstrap: new Secret(bootstrapToken) } : {},
       wait: false,
       signal: AbortSignal.any([this.#stop.signal, this.#context.options.signal]),
-      onEvent: (event: NodeEvent) => row(event),
+      onEvent: (event: NodeEvent) => {
+        run.note(stateAfter(event));
+        row(event);
+      },
     });
     return {};
   }
@@ -220,16 +229,26 @@ export class LinkEnd implements AsyncDisposable {
   }
 
   /** A call to a node through this machine's gateway; undefined when the node is not connected. */
-  async askNode(nodeId: string): Promise<{ readonly latencyMs: number } | undefined> {
-    return this.#operator(["operator.read", "operator.write"], async (session) => {
+  async askNode(peerId: string): Promise<{ readonly latencyMs: number } | undefined> {
+    return this.#operator(["operator.read", "operator.write", "operator.pairing"], async (session) => {
+      const nodeId = (await findPeer(session, peerId))?.deviceId ?? peerId;
       const node = await findNode(session, nodeId);
       return node?.connected === true ? await this.#call(session, nodeId) : undefined;
     });
   }
 
+  /** The link with a peer, also when it was made under an id that the peer had before. */
+  async #known(deviceId: string, formerIds: readonly string[]): Promise<LinkRecord | undefined> {
+    for (const id of [deviceId, ...formerIds.toReversed()]) {
+      const known = await readLink(this.#linkDir, id);
+      if (known !== undefined) return known;
+    }
+    return undefined;
+  }
+
   /** Ends a link: what it added here is taken back. False when there is none. */
-  async remove(deviceId: string): Promise<boolean> {
-    const known = await readLink(this.#linkDir, deviceId);
+  async remove(deviceId: string, formerIds: readonly string[] = []): Promise<boolean> {
+    const known = await this.#known(deviceId, formerIds);
     if (known !== undefined) await this.#takeBack(known);
     return known !== undefined;
   }
@@ -241,12 +260,14 @@ export class LinkEnd implements AsyncDisposable {
     if (device !== undefined || inviteId !== undefined) {
       await this.#operator(["operator.read", "operator.pairing", "operator.admin"], async (session) => {
         if (inviteId !== undefined) await withdrawInvite(session, inviteId);
-        const known = (await listDevices(session)).paired.find((one) => one.deviceId === deviceId);
+        const known = await findPeer(session, deviceId);
         if (known === undefined || device === undefined) return;
         // Its keeper may have given it more since; then only what the link gave goes.
         const isAll = device === "device" && known.roles.every((role) => role === "node");
-        if (isAll) await session.call("device.pair.remove", { deviceId });
-        else if (known.roles.includes("node")) await session.call("device.token.revoke", { deviceId, role: "node" });
+        if (isAll) await session.call("device.pair.remove", { deviceId: known.deviceId });
+        else if (known.roles.includes("node")) {
+          await session.call("device.token.revoke", { deviceId: known.deviceId, role: "node" });
+        }
       });
     }
     if (token !== undefined) {
@@ -290,15 +311,27 @@ async function findNode(session: GatewaySession, nodeId: string) {
   return nodes.find((node) => node.nodeId === nodeId);
 }
 
-function readPeer(value: unknown): LinkRecord["peer"] {
-  const { deviceId, publicKey, host } = { ...Object(value) } as Params;
-  if (typeof deviceId !== "string" || !/^[0-9a-f]{64}$/u.test(deviceId)) {
+/** The peer's device, also when it has another key by now. */
+async function findPeer(session: GatewaySession, deviceId: string) {
+  const { paired } = await listDevices(session);
+  return paired.find((one) => one.deviceId === deviceId || one.formerDeviceIds?.includes(deviceId) === true);
+}
+
+function idsIn(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.map(String).filter((id) => deviceIdShape.test(id)) : [];
+}
+
+const deviceIdShape = /^[0-9a-f]{64}$/u;
+
+function readPeer(value: unknown): LinkRecord["peer"] & { readonly formerIds: readonly string[] } {
+  const { deviceId, formerIds, publicKey, host } = { ...Object(value) } as Params;
+  if (typeof deviceId !== "string" || !deviceIdShape.test(deviceId)) {
     throw new OpenClawError("usage", "the peer's device id is missing");
   }
   if (typeof publicKey !== "string" || typeof host !== "string") {
     throw new OpenClawError("usage", "the peer's key or name is missing");
   }
-  return { deviceId, publicKey, host };
+  return { deviceId, formerIds: idsIn(formerIds), publicKey, host };
 }
 
 function isWay(value: unknown): value is NonNullable<LinkRecord["way"]> {

@@ -3,7 +3,8 @@
  * key when they have said yes. Cut short anywhere, the next run goes on from what `state/key-rotation.ts` has written down.
  */
 import type { GatewaySession } from "../client/gateway-session.ts";
-import { openSession } from "../client/open-session.ts";
+import type { GatewayAddress } from "../client/connect-gateway.ts";
+import { openSession, originOf } from "../client/open-session.ts";
 import { isFailure, OpenClawError } from "../errors.ts";
 import type { DeviceIdentity } from "../identity/device-identity.ts";
 import { signSuccession } from "../identity/key-succession.ts";
@@ -23,6 +24,7 @@ import {
   type RotationParts,
   switchKeys,
 } from "../state/key-rotation.ts";
+import { liveRecords } from "../state/run-record.ts";
 import type { TokenFile } from "../state/token-memory.ts";
 import { withLock } from "../store/lock.ts";
 import { version } from "../version.ts";
@@ -232,8 +234,10 @@ class Journey implements AsyncDisposable {
     const roles = (await this.#rowsOf(identity.deviceId)).filter(({ gateway }) => gateway === url);
     const role: Role = roles.some((row) => row.role === "operator") ? "operator" : "node";
     const remembered = await this.#memory.recall({ gateway: url, deviceId: identity.deviceId, role });
+    const line = await this.#lineTo(url);
     const { address } = await findTarget({
-      flags: { url, insecureWs: this.#choices.insecureWs },
+      // What crosses the network is inside SSH where a tunnel leads there.
+      flags: { url, insecureWs: this.#choices.insecureWs || line !== undefined },
       prefersRunning: false,
       env: {},
       config: await context.config(),
@@ -242,7 +246,7 @@ class Journey implements AsyncDisposable {
     });
     const platform = describePlatform(process.platform);
     return openSession({
-      gateway: address,
+      gateway: { ...address, ...line },
       // A node's own connection is not pushed aside by a probe.
       client:
         role === "operator"
@@ -262,6 +266,15 @@ class Journey implements AsyncDisposable {
       callDefaults: { timeoutMs: this.#attemptMs, signal: context.oneShotSignal },
       runtime: context.runtime,
     });
+  }
+
+  /** Where a running node of ours dials that gateway through a tunnel: its name leads nowhere without it. */
+  async #lineTo(url: string): Promise<Pick<GatewayAddress, "dialAt" | "tlsFingerprint"> | undefined> {
+    const nodes = await liveRecords(this.#context.paths().runDir, "node");
+    const found = nodes.find(({ gateway, dialPort }) => dialPort !== undefined && originOf(gateway) === url);
+    if (found?.dialPort === undefined) return undefined;
+    const { dialPort: port, tlsFingerprint } = found;
+    return { dialAt: { host: "127.0.0.1", port }, ...(tlsFingerprint === undefined ? {} : { tlsFingerprint }) };
   }
 
   async #rowsOf(deviceId: string) {

@@ -8,6 +8,8 @@ import type { EndLine, Params } from "./end-line.ts";
 /** What an end says of itself. */
 export interface EndFacts {
   readonly deviceId: string;
+  /** Who it was before it took its present key, oldest first. */
+  readonly formerIds: readonly string[];
   readonly publicKey: string;
   readonly fingerprint: string;
   readonly host: string;
@@ -144,8 +146,11 @@ function lanesOf({ near, far }: JoinOptions, here: EndFacts, there: EndFacts, po
   return lanes;
 }
 
-/** Tokens are kept by a gateway's origin. Its device id names it for ever, and no name of the network does. */
-function addressOf({ deviceId, gateway }: EndFacts, port: number): NodeAddress {
+/** Tokens are kept by a gateway's origin. Its first device id names it for ever, and no name of the network does. */
+function addressOf(
+  { deviceId: presentId, formerIds: [deviceId = presentId], gateway }: EndFacts,
+  port: number,
+): NodeAddress {
   const { protocol, port: own } = new URL(gateway.url);
   const url = `${protocol}//${deviceId.slice(0, 32)}.link${own === "" ? "" : `:${own}`}`;
   return { url, port, tlsFingerprint: gateway.tlsFingerprint };
@@ -238,9 +243,10 @@ function readFacts(answer: Params): EndFacts {
     });
   };
   const pin = gateway["tlsFingerprint"];
-  const { commands } = answer;
+  const { commands, formerIds } = answer;
   return {
     deviceId: text(answer, "deviceId"),
+    formerIds: Array.isArray(formerIds) ? formerIds.map(String) : [],
     publicKey: text(answer, "publicKey"),
     fingerprint: text(answer, "fingerprint"),
     host: text(answer, "host"),
@@ -254,8 +260,8 @@ function readFacts(answer: Params): EndFacts {
   };
 }
 
-function asPeer({ deviceId, publicKey, host }: EndFacts) {
-  return { deviceId, publicKey, host };
+function asPeer({ deviceId, formerIds, publicKey, host }: EndFacts) {
+  return { deviceId, formerIds, publicKey, host };
 }
 
 function sameIdentity({ deviceId }: EndFacts): OpenClawError {

@@ -22,7 +22,7 @@ import { InvokeServer } from "./serve.ts";
 import { SurfaceWatch } from "./surface-watch.ts";
 import { describePlatform } from "./platform.ts";
 
-export type { NodeEvent } from "./node-event.ts";
+export { type NodeEvent, stateAfter } from "./node-event.ts";
 
 export interface NodeHostOptions {
   readonly gateway: GatewayAddress;

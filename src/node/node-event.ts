@@ -38,3 +38,18 @@ export type NodeEvent =
       readonly retryInMs: number;
     }
   | { readonly event: "stopped"; readonly reason: string };
+
+/** The state that a node is in after an event; undefined where it is the one before. */
+export function stateAfter({ event }: NodeEvent): string | undefined {
+  switch (event) {
+    case "connecting":
+    case "ready":
+    case "pairing-required":
+    case "disconnected":
+      return event;
+    case "approved":
+    case "invoke":
+    case "stopped":
+      return undefined;
+  }
+}

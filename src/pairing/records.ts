@@ -63,6 +63,8 @@ export interface DeviceDescription {
 export interface DeviceRecord extends DeviceDescription {
   readonly deviceId: string;
   readonly publicKey: string;
+  /** Who it was before it took its present key, oldest first. */
+  readonly formerDeviceIds?: readonly string[];
   /** A name an operator gave it; it wins over the name the device gave itself. */
   readonly operatorLabel?: string;
   readonly roles: readonly string[];

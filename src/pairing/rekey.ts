@@ -10,7 +10,8 @@ export interface NewKey {
 /** The record under its new id: roles, scopes, name, command list and approvals as before, and the tokens that the device holds. */
 export function rekeyDevice(device: DeviceRecord, { deviceId, publicKey }: NewKey): DeviceRecord {
   const tokens = Object.entries(device.tokens).map(([role, token]) => [role, derivedFor(token, device.deviceId)]);
-  return { ...device, deviceId, publicKey, tokens: Object.fromEntries(tokens) };
+  const formerDeviceIds = [...(device.formerDeviceIds ?? []), device.deviceId];
+  return { ...device, deviceId, publicKey, formerDeviceIds, tokens: Object.fromEntries(tokens) };
 }
 
 /** A token is derived from the id of its device: which one that was has to be known to derive it again. */

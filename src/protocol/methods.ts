@@ -214,6 +214,8 @@ export interface TokenSummary {
 export interface PairedDevice {
   readonly deviceId: string;
   readonly publicKey: string;
+  /** Who it was before it took its present key, oldest first (ours). */
+  readonly formerDeviceIds?: readonly string[];
   readonly displayName?: string;
   readonly operatorLabel?: string;
   readonly platform?: string;

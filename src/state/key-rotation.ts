@@ -3,6 +3,7 @@
  * and the old key for as long as one of them knows no other. Every step may be cut short, and is done again from what is written here.
  */
 import { rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import * as v from "valibot";
 import { OpenClawError } from "../errors.ts";
 import { createIdentity, type DeviceIdentity } from "../identity/device-identity.ts";
@@ -50,6 +51,24 @@ export async function readRotation({ rotation: path }: RotationPlace): Promise<K
 /** Where the key is that takes the present one's place, until it has. */
 export function nextKeyPath({ identity }: RotationPlace): string {
   return identity.replace(/\.json$/u, ".next.json");
+}
+
+/** Where the ids are that this machine had before its present key, oldest first: others may know it by them. */
+function formerIdsPath({ identity }: RotationPlace): string {
+  return join(dirname(identity), "former-ids.json");
+}
+
+/** The ids that this machine had before its present key, oldest first. */
+export async function formerIds(place: RotationPlace): Promise<readonly string[]> {
+  const path = formerIdsPath(place);
+  const text = await readTextFile(path);
+  if (text === undefined) return [];
+  const read = v.safeParse(v.pipe(v.string(), v.parseJson(), v.array(v.string())), text);
+  if (read.success) return read.output;
+  throw new OpenClawError("state-unreadable", `${path} is not the list of this machine's former ids`, {
+    hint: "nothing was changed; restore it, or move it away: links that were made under those ids are then made anew",
+    details: { path },
+  });
 }
 
 /** Where the old key is from then on: `device.<when the rotation began>.json`. */
@@ -127,6 +146,8 @@ export async function rotationKey(
 export async function switchKeys(place: RotationPlace, rotation: KeyRotation): Promise<void> {
   if (!(await hasSwitched(place, rotation))) {
     await assertPrevious(place, rotation);
+    const former = (await formerIds(place)).filter((id) => id !== rotation.previousDeviceId);
+    await writeTextFile(formerIdsPath(place), `${JSON.stringify([...former, rotation.previousDeviceId])}\n`);
     await writeTextFile(oldKeyPath(place, rotation), await textOf(place.identity));
     await writeTextFile(place.identity, await textOf(nextKeyPath(place)));
   }

@@ -13,6 +13,9 @@ export interface RunFacts extends ProcessMark {
   readonly startedAtMs: number;
   readonly gateway: string;
   readonly state: string;
+  /** Where on this machine the gateway is dialled, when that is the near end of a tunnel, and the only certificate to accept there. */
+  readonly dialPort?: number | undefined;
+  readonly tlsFingerprint?: string | undefined;
 }
 
 export class RunRecord implements AsyncDisposable {
@@ -29,7 +32,7 @@ export class RunRecord implements AsyncDisposable {
   static async write(
     directory: string,
     kind: string,
-    facts: Pick<RunFacts, "gateway" | "state">,
+    facts: Pick<RunFacts, "gateway" | "state" | "dialPort" | "tlsFingerprint">,
     runtime: Runtime,
   ): Promise<RunRecord> {
     const record = new RunRecord(join(directory, `${kind}-${process.pid}.json`), {
@@ -85,7 +88,21 @@ function readFacts(text: string): RunFacts | undefined {
 
 function isFacts(value: unknown): value is RunFacts {
   if (typeof value !== "object" || value === null) return false;
-  const { kind, pid, processStart, startedAtMs, gateway, state }: Partial<Record<keyof RunFacts, unknown>> = value;
+  const {
+    kind,
+    pid,
+    processStart,
+    startedAtMs,
+    gateway,
+    state,
+    dialPort,
+    tlsFingerprint,
+  }: Partial<Record<keyof RunFacts, unknown>> = value;
   const texts = [kind, processStart, gateway, state];
-  return texts.every((text) => typeof text === "string") && [pid, startedAtMs].every((one) => typeof one === "number");
+  return (
+    texts.every((text) => typeof text === "string") &&
+    [pid, startedAtMs].every((one) => typeof one === "number") &&
+    (dialPort === undefined || typeof dialPort === "number") &&
+    (tlsFingerprint === undefined || typeof tlsFingerprint === "string")
+  );
 }

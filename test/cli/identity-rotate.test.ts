@@ -39,7 +39,7 @@ test("a node keeps its approvals under a new key, and comes back by itself", asy
     readdirSync(dirname(node.path(identityFile)))
       .filter((name) => name.endsWith(".json"))
       .toSorted(),
-  ).toEqual(["device-tokens.json", "device.json"]);
+  ).toEqual(["device-tokens.json", "device.json", "former-ids.json"]);
   expect(readFileSync(node.path(".openclaw/toolkit/identity/device-tokens.json"), "utf8")).not.toContain(before);
 });
 

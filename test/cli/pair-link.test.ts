@@ -132,6 +132,43 @@ test("a link that is up is left alone, and one that lost something gets it back"
   expect(here.links()).toEqual(before);
 });
 
+test("new keys on both machines are taken along: the link goes on, is made again as it was, and ends without a trace", async () => {
+  await using machines = await twoMachines();
+  const { here, there } = machines;
+  {
+    await using link = here.home.spawn(words(there));
+    await link.event("linked");
+    for (const machine of [here, there]) {
+      const from = link.events.items.length;
+      const rotated = await machine.ask("identity rotate");
+      expect(rotated).toMatchObject({ complete: true, gateways: [{ state: "moved" }] });
+      await link.event("node", from, { direction: machine === here ? "toRemote" : "toLocal", what: "ready" });
+    }
+    expect(await here.ask("pair status")).toMatchObject({
+      peers: [{ toRemote: { state: "ready" }, toLocal: { state: "ready", latencyMs: expect.any(Number) } }],
+    });
+    expect((await link.stop("SIGINT")).code).toBe(0);
+  }
+  const ids = await Promise.all(
+    [here, there].map(async (machine) => at(await machine.ask("identity show"), "deviceId")),
+  );
+  await using again = here.home.spawn(words(there));
+  expect(await again.event("linked")).toMatchObject({
+    toRemote: { deviceId: ids[0], verified: true },
+    toLocal: { deviceId: ids[1], verified: true },
+  });
+  expect([here, there].map((machine) => machine.links().map((record) => at(at(record, "peer"), "deviceId")))).toEqual([
+    [ids[1]],
+    [ids[0]],
+  ]);
+  // Once more, so that the records name keys that are gone when they are taken back.
+  await here.ask("identity rotate");
+  await there.ask("identity rotate");
+  await here.ask(`pair unlink ${String(at(here.links()[0], "name"))}`);
+  await again.ended;
+  expect([await here.remains(), await there.remains()]).toEqual([clean, clean]);
+});
+
 test.each([
   ["to-remote", "toRemote", "toLocal"],
   ["to-local", "toLocal", "toRemote"],

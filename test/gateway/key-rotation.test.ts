@@ -55,7 +55,13 @@ test("everything approved goes on under the new key; the old one is nobody's", a
     expect(await client.closed).toEqual({ code: 4001, reason: "device key replaced" });
     await other.closed;
     expect(world.gateway.devices()).toEqual(
-      before.map((paired) => ({ ...paired, deviceId: next.id, publicKey: next.publicKey, connected: false })),
+      before.map((paired) => ({
+        ...paired,
+        deviceId: next.id,
+        formerDeviceIds: [oldId],
+        publicKey: next.publicKey,
+        connected: false,
+      })),
     );
     expect(world.gateway.pending()).toMatchObject({ devices: [], surfaces: [{ nodeId: next.id }] });
     expect(await operator.event("device.pair.changed")).toBeDefined();

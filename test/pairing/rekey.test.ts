@@ -25,13 +25,14 @@ const third = { deviceId: "third", publicKey: "third-key" };
 test("only the key and the id change", () => {
   const { tokens: before, ...rest } = device;
   const { tokens, ...rekeyed } = rekeyDevice(device, second);
-  expect(rekeyed).toEqual({ ...rest, ...second });
+  expect(rekeyed).toEqual({ ...rest, ...second, formerDeviceIds: ["old"] });
   expect(tokens).toEqual({ node: { ...before["node"], derivedFor: "old" } });
 });
 
 test("the token can be derived again after any number of keys", () => {
   const rekeyed = rekeyDevice(rekeyDevice(device, second), third);
   expect(reissuableToken(gatewayKey, rekeyed, "node")).toBe(token);
+  expect(rekeyed.formerDeviceIds).toEqual(["old", "second"]);
 });
 
 test("a token that is issued after it is the new id's", () => {

@@ -8,6 +8,7 @@ import { openIdentity, readIdentityFile } from "../../src/state/identity-file.ts
 import {
   beginRotation,
   endRotation,
+  formerIds,
   identityAt,
   type MoveState,
   nextKeyPath,
@@ -62,7 +63,8 @@ test("switching puts the old one beside the new one, and may be done twice; endi
   expect(oldKeyPath(parts.place, rotation)).toMatch(/device\.\d{4}-\d{2}-\d{2}T\d{6}Z\.json$/u);
   expect(existsSync(nextKeyPath(parts.place))).toBe(false);
   await endRotation(parts, rotation);
-  expect(readdirSync(directory).filter((name) => name.endsWith(".json"))).toEqual(["device.json"]);
+  expect(readdirSync(directory).filter((name) => name.endsWith(".json"))).toEqual(["device.json", "former-ids.json"]);
+  expect(await formerIds(parts.place)).toEqual([rotation.previousDeviceId]);
   await expect(rotationKey(parts, rotation, "previous")).rejects.toMatchObject({ code: "state-unreadable" });
 });
 

@@ -43,7 +43,7 @@ export function runCommand(context: Context): Command {
     const { findNodeGateway } = await import("../../code-target.ts");
     const { prepareNode } = await import("../../node-setup.ts");
     const { lockNode } = await import("../../node-lock.ts");
-    const { runNode } = await import("../../../node/index.ts");
+    const { runNode, stateAfter } = await import("../../../node/index.ts");
     const { tunnel: destination } = flags;
     await using steps = new AsyncDisposableStack();
     const { target, there, bootstrap, joined } = await findNodeGateway(context, flags);
@@ -53,7 +53,12 @@ export function runCommand(context: Context): Command {
     await using record = await RunRecord.write(
       context.paths().runDir,
       "node",
-      { gateway: options.gateway.url, state: "connecting" },
+      {
+        gateway: options.gateway.url,
+        state: "connecting",
+        dialPort: line?.dialAt.port,
+        tlsFingerprint: options.gateway.tlsFingerprint,
+      },
       context.runtime,
     );
     await using _lock = await lockNode(context, options.gateway.url);
@@ -85,20 +90,6 @@ export function runCommand(context: Context): Command {
 async function openLine(context: Context, destination: string, flags: Flags, there: TargetFlags) {
   const { openNodeTunnel } = await import("../../node-tunnel.ts");
   return openNodeTunnel(context, destination, { ...flags, ...there });
-}
-
-function stateAfter({ event }: NodeEvent): string | undefined {
-  switch (event) {
-    case "connecting":
-    case "ready":
-    case "pairing-required":
-    case "disconnected":
-      return event;
-    case "approved":
-    case "invoke":
-    case "stopped":
-      return undefined;
-  }
 }
 
 type NodeRequest = Extract<NodeEvent, { readonly event: "pairing-required" }>;

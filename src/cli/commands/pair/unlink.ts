@@ -45,9 +45,10 @@ async function stopTunnel(context: Context, record: LinkRecord): Promise<void> {
 async function unlinkThere(context: Context, { way }: LinkRecord, { hereOnly, ...given }: Flags): Promise<boolean> {
   if (way === undefined || hereOnly === true) return false;
   const { visitFarEnd } = await import("../../link-host.ts");
-  const identity = await context.identity();
+  const { deviceId } = await context.identity();
+  const formerIds = await context.formerIds();
   const flags: LinkFlags = { remoteOpenclaw: "openclaw", ...way.flags, ...given };
-  await visitFarEnd(context, way.destination, flags, (line) => line.ask("remove", { deviceId: identity.deviceId }));
+  await visitFarEnd(context, way.destination, flags, (line) => line.ask("remove", { deviceId, formerIds }));
   return true;
 }
 
