@@ -9,7 +9,7 @@ import * as v from "valibot";
 import { WebSocket } from "ws";
 import { connectParams } from "../test/support/raw-client.ts";
 import { type ApprovedDevice, connectOptions } from "./approved-devices.ts";
-import { atLeast, type Row } from "./row.ts";
+import { atLeast, atMost, type Row } from "./row.ts";
 import { median, takeTurns } from "./rounds.ts";
 import type { Server } from "./servers.ts";
 
@@ -43,10 +43,25 @@ export async function compareHandshakes(
   const detail =
     `gateway ${(1 / wall.gateway).toFixed(2)} k/s, limit ${(1 / (wall.bare + wall.verifying)).toFixed(2)} k/s; of the processor ` +
     `${micros(cpu.gateway)}, bare ${micros(cpu.bare)}, verify ${micros(cpu.verifying)}: ${cpu.ratio.toFixed(2)}`;
-  return [atLeast(0.85, "gateway: handshakes per second / 1/(1/bare ws + 1/verify)", wall.ratio, detail)];
+  return [
+    atLeast(0.85, "gateway: handshakes per second / 1/(1/bare ws + 1/verify)", wall.ratio, detail),
+    await compareRefusals(servers.gateway, devices),
+  ];
 }
 
-async function shakeHands(server: Server, devices: readonly ApprovedDevice[]): Promise<Cost> {
+/** Who shows a wrong token must not cost more than who gets in. */
+async function compareRefusals(gateway: Server, devices: readonly ApprovedDevice[]): Promise<Row> {
+  const strangers = devices.map((device) => ({ ...device, tokens: { operator: "wrong", node: "wrong" } }));
+  const costs = await takeTurns<"admitted" | "refused", Cost>(rounds, {
+    admitted: () => shakeHands(gateway, devices),
+    refused: () => shakeHands(gateway, strangers, '"ok":false'),
+  });
+  const of = (name: "admitted" | "refused") => median((costs.get(name) ?? []).map(({ cpuMs }) => cpuMs));
+  const detail = `of the processor ${micros(of("refused"))}, admitted ${micros(of("admitted"))}`;
+  return atMost(1, "gateway: a refused connection / an accepted one", of("refused") / of("admitted"), detail);
+}
+
+async function shakeHands(server: Server, devices: readonly ApprovedDevice[], answer = '"ok":true'): Promise<Cost> {
   const url = `ws://127.0.0.1:${server.ready.port}`;
   const before = await server.cpuMs();
   const startedAt = performance.now();
@@ -55,7 +70,7 @@ async function shakeHands(server: Server, devices: readonly ApprovedDevice[]): P
     while (started < perRound) {
       const device = devices[started++ % devices.length];
       if (device === undefined) throw new RangeError("no devices");
-      await shakeHand(url, device);
+      await shakeHand(url, device, answer);
     }
   };
   await Promise.all(Array.from({ length: atOnce }, lane));
@@ -67,7 +82,7 @@ async function shakeHands(server: Server, devices: readonly ApprovedDevice[]): P
 const challenge = v.object({ payload: v.object({ nonce: v.string(), ts: v.number() }) });
 
 /** One client's life. Against the bare server it does the very same work. */
-async function shakeHand(url: string, device: ApprovedDevice): Promise<void> {
+async function shakeHand(url: string, device: ApprovedDevice, answer: string): Promise<void> {
   const socket = new WebSocket(url, { perMessageDeflate: false });
   const closed = once(socket, "close");
   socket.once("message", (greeting) => {
@@ -75,7 +90,7 @@ async function shakeHand(url: string, device: ApprovedDevice): Promise<void> {
     const params = connectParams(connectOptions(device, "node"), nonce, ts);
     socket.send(JSON.stringify({ type: "req", id: "1", method: "connect", params }));
     socket.once("message", (hello) => {
-      if (!String(hello).includes('"ok":true')) throw new Error(`the gateway refused: ${String(hello)}`);
+      if (!String(hello).includes(answer)) throw new Error(`the gateway answered ${String(hello)}`);
       socket.close(1000);
     });
   });

@@ -13,6 +13,8 @@ import { type Runtime, systemRuntime } from "../runtime.ts";
 import type { Secret } from "../secret.ts";
 import { dial, type DialAddress } from "../transport/dial.ts";
 import type { FrameSocket } from "../transport/frame-socket.ts";
+import { isLoopback } from "../transport/loopback.ts";
+import type { SeenCertificate } from "../transport/tls.ts";
 import { givenUp, type Step, timedOut } from "../transport/unreachable.ts";
 import { connectId, HandshakeInbox } from "./handshake-inbox.ts";
 import { type CallOptions, GatewaySession, type Liveness } from "./gateway-session.ts";
@@ -22,7 +24,12 @@ export interface GatewayAddress {
   /** `ws(s)://host:port/path`. */
   readonly url: string;
   readonly headers?: readonly (readonly [name: string, value: Secret])[] | undefined;
+  /** SHA-256 of the only certificate to accept, hex, or of its public key, `sha256/<base64>`. */
   readonly tlsFingerprint?: string | undefined;
+  /** Asked about every certificate before anything is sent; resolves with the pin that holds, or undefined where authorities decide. */
+  readonly acceptCertificate?: ((seen: SeenCertificate) => Promise<string | undefined>) | undefined;
+  /** Whether secrets may go over plain `ws://` to a host that is not loopback. */
+  readonly insecureWs?: boolean | undefined;
   /** False leaves `Authorization` off the upgrade, for edges that use the header themselves. */
   readonly sendAuthHeader?: boolean | undefined;
   /** Where the URL's host is really dialled: the near end of a tunnel to it. */
@@ -109,16 +116,37 @@ async function dialGateway(
   { gateway, credential, timeoutMs, signal }: ConnectOptions,
   inbox: HandshakeInbox,
 ): Promise<FrameSocket> {
-  const { url, headers = [], tlsFingerprint, sendAuthHeader, dialAt } = gateway;
+  assertPrivate(gateway, credential);
+  const { url, headers = [], tlsFingerprint, acceptCertificate, sendAuthHeader, dialAt } = gateway;
   // A header holds visible ASCII (RFC 9110 § 5.5): a password with anything else goes in the frame alone.
   const fitsHeader = credential !== undefined && /^[\x21-\x7e]+$/u.test(credential.secret.reveal());
   const bearer = sendAuthHeader === false || !fitsHeader ? undefined : credential.secret;
   try {
-    return await dial({ url, bearer, headers, tlsFingerprint, dialAt, timeoutMs, signal }, inbox);
+    return await dial({ url, bearer, headers, tlsFingerprint, acceptCertificate, dialAt, timeoutMs, signal }, inbox);
   } catch (error) {
     throw asCredentialFailure(error, credential);
   }
 }
+
+/** `insecure-transport` when a secret would cross a network in the clear, whoever chose it: a stored device token is one too. */
+function assertPrivate({ url, headers = [], dialAt, insecureWs }: GatewayAddress, credential?: Credential): void {
+  const { protocol, hostname } = new URL(url);
+  if (protocol === "wss:" || insecureWs === true || isLoopback(dialAt?.host ?? hostname)) return;
+  const [header] = headers;
+  if (credential === undefined && header === undefined) return;
+  const what = credential === undefined ? `the header ${header?.[0]}` : `the ${credentialNames[credential.kind]}`;
+  throw new OpenClawError("insecure-transport", `${what} would cross the network unencrypted to ${url}`, {
+    hint: "use wss:// (--tls), or a tunnel (openclaw tunnel open); --insecure-ws sends it all the same",
+    details: { url },
+  });
+}
+
+const credentialNames = {
+  token: "token",
+  password: "password",
+  deviceToken: "device token",
+  bootstrapToken: "invite's secret",
+} as const satisfies Record<Credential["kind"], string>;
 
 /**
  * A gateway of ours judges the credential on the upgrade already. Its refusal means what the refused connect would have meant; one
@@ -131,11 +159,18 @@ function asCredentialFailure(error: unknown, credential: Credential | undefined)
     case "authorization_missing":
       return new OpenClawError("credential-missing", message, { hint, details, cause: error });
     case "authorization_mismatch":
-      return new OpenClawError(mismatches[credential?.kind ?? "token"], message, { hint, details, cause: error });
+      return new OpenClawError(mismatches[credential?.kind ?? "token"], message, {
+        hint: credential?.kind === "deviceToken" ? comeAgain : hint,
+        details,
+        cause: error,
+      });
     default:
       return error;
   }
 }
+
+const comeAgain =
+  "this device's token was rotated or revoked there: come once with the gateway's own token (--token-file) or an invite, or have the device approved again";
 
 const mismatches = {
   token: "token-mismatch",

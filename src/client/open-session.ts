@@ -8,9 +8,11 @@ import type { EventFrame } from "../protocol/frame.ts";
 import { Secret } from "../secret.ts";
 import { systemRuntime } from "../runtime.ts";
 import { holdsScopes } from "../protocol/vocabulary.ts";
+import { isLoopback } from "../transport/loopback.ts";
 import { CodeAgreement } from "./code-agreement.ts";
 import { connectGateway, type ConnectOptions, type Credential } from "./connect-gateway.ts";
 import type { GatewaySession } from "./gateway-session.ts";
+import { isOfEdge } from "./outcome.ts";
 import { handsOver, TokenFollower } from "./token-follower.ts";
 
 /** Whose token it is. Tokens of one gateway are never shown to another. */
@@ -64,7 +66,7 @@ export async function openSession(options: SessionOptions): Promise<GatewaySessi
     } catch (error) {
       if (credential?.kind !== "deviceToken") {
         failure = error;
-        if (isFailure(error, "token-mismatch", "upgrade-refused")) continue;
+        if (isFailure(error, "token-mismatch", "upgrade-refused") && !isOfEdge(error)) continue;
         throw error;
       }
       failure = await explainTokenRefusal(options, credential, remembered, error);
@@ -74,6 +76,7 @@ export async function openSession(options: SessionOptions): Promise<GatewaySessi
         if (isLast) attempts.splice(at + 1, 0, ...(await newerOrForgotten(options, key, voidTokens)));
       }
       if (!isFailure(failure, "device-token-mismatch", "upgrade-refused", "scope-missing")) throw failure;
+      if (isOfEdge(failure)) throw failure;
     }
   }
   throw failure;
@@ -175,12 +178,7 @@ function deviceCredentials(remembered: RememberedToken | undefined): readonly Cr
 /** Loopback, or TLS with a pinned certificate: nobody else can be listening there. */
 function isTrustedEndpoint({ url, tlsFingerprint }: ConnectOptions["gateway"]): boolean {
   const { hostname, protocol } = new URL(url);
-  return (
-    hostname === "localhost" ||
-    hostname.startsWith("127.") ||
-    hostname === "[::1]" ||
-    (protocol === "wss:" && tlsFingerprint !== undefined)
-  );
+  return isLoopback(hostname) || (protocol === "wss:" && tlsFingerprint !== undefined);
 }
 
 function tokenKey({ gateway, identity, role }: SessionOptions): TokenKey | undefined {

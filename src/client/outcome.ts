@@ -31,6 +31,11 @@ export function outcomeOf(error: unknown): Outcome {
   }
 }
 
+/** True for the refusal of what stands in front of a gateway, to which no credential of the gateway's means anything. */
+export function isOfEdge(error: OpenClawError): boolean {
+  return error.details?.["edge"] !== undefined;
+}
+
 /** True when the person said no. */
 export function isRejection(error: OpenClawError): boolean {
   return error.details?.["rejected"] === true;

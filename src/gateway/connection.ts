@@ -3,18 +3,19 @@
  * what it may do is decided elsewhere.
  */
 import { closeCodes } from "../protocol/close.ts";
-import { decodeFrame, isObject, type RequestFrame, type WireError } from "../protocol/frame.ts";
-import { readConnectParams } from "../protocol/handshake.ts";
-import { maxBytesBeforeHello } from "../protocol/limits.ts";
+import { isObject, type RequestFrame } from "../protocol/frame.ts";
+import { selectsJsonRpc } from "../protocol/json-rpc.ts";
 import { toWireError, unavailable } from "../protocol/wire-error.ts";
-import { isFailure } from "../errors.ts";
 import { hashSecret } from "../secret.ts";
 import type { CloseInfo, FrameSocket, FrameSocketListener } from "../transport/frame-socket.ts";
 import type { OpenSocket } from "../transport/accept.ts";
+import { type Dialect, type First, NativeDialect } from "./dialect.ts";
 import type { Dispatcher } from "./dispatch.ts";
-import { admit, type Admission } from "./handshake.ts";
+import type { Admission } from "./handshake.ts";
 import { helloFor, type HelloHouse } from "./hello.ts";
 import type { Invokes } from "./invokes.ts";
+import { JsonRpcDialect } from "./json-rpc-dialect.ts";
+import type { KeylessPairing } from "./keyless-pairing.ts";
 import type { ConnectionDecision } from "./options.ts";
 import type { Peer } from "./peer.ts";
 import type { ConnectRefusal } from "./refusal.ts";
@@ -40,6 +41,7 @@ const maxUnauthorizedCalls = 10;
 export interface ConnectionHouse extends HelloHouse {
   readonly invokes: Invokes;
   readonly dispatcher: Dispatcher;
+  readonly keyless: KeylessPairing;
   readonly onDecision: (decision: ConnectionDecision) => void;
   /** Called once a session is in, and once when it is gone. */
   readonly onSeen: (session: Session, reason: "connect" | "disconnect") => void;
@@ -65,6 +67,8 @@ export class Connection implements FrameSocketListener {
   readonly #socket: FrameSocket;
   #handshake: Handshake | undefined;
   #state: "waiting" | "deciding" | "open" | "closed" = "waiting";
+  /** Known by the first message. */
+  #dialect: Dialect | undefined;
   #session: Session | undefined;
   #isAlive = true;
 
@@ -94,7 +98,7 @@ export class Connection implements FrameSocketListener {
   }
 
   close(code: number, reason: string): void {
-    this.#socket.close(code, reason);
+    (this.#dialect ?? this.#socket).close(code, reason);
   }
 
   terminate(): void {
@@ -178,33 +182,35 @@ export class Connection implements FrameSocketListener {
     const handshake = this.#handshake;
     if (handshake === undefined) return undefined;
     const { peer, header, nonce, trace } = handshake;
-    let id = "invalid";
-    try {
-      const frame = decodeFrame(text, "closed", maxBytesBeforeHello);
-      if (frame.type !== "event") id = frame.id;
-      if (frame.type !== "req" || frame.method !== "connect") {
-        return this.#refuseAt("frame", id, invalid("the first request must be connect"));
+    this.#dialect = this.#dialectOf(text);
+    const first: First = this.#dialect.first(text);
+    switch (first.kind) {
+      case "garbage":
+        return this.abandon(closeCodes.normal, "", first.why);
+      case "refused":
+        if (first.gate === "params") trace.push(accepted("frame", "connect"));
+        return this.#refuseAt(first.gate, first.id, first.refusal);
+      case "connect": {
+        const { id, params } = first;
+        trace.push(accepted("frame", first.said), accepted("params", "valid"));
+        this.#state = "deciding";
+        first.admit(this.#house, { connId: this.#connId, nonce, peer, header, params }, trace).then(
+          (admission) => this.#decided(id, admission),
+          (error: unknown) => this.#failed(id, error),
+        );
       }
-      trace.push(accepted("frame", "connect"));
-      const read = readConnectParams(
-        frame.params,
-        this.#house.policy.pairing.trustedLocalServices.map((service) => service.id),
-      );
-      if ("problem" in read) return this.#refuseAt("params", id, invalid(`invalid connect params: ${read.problem}`));
-      trace.push(accepted("params", "valid"));
-      this.#state = "deciding";
-      const arrival = { connId: this.#connId, nonce, peer, header, params: read.params };
-      admit(this.#house, arrival, trace).then(
-        (admission) => this.#decided(id, admission),
-        (error: unknown) => this.#failed(id, error),
-      );
-      return undefined;
-    } catch (error) {
-      if (isFailure(error) && error.details?.["notJson"] === true) {
-        return this.abandon(closeCodes.normal, "", "the first message is not JSON");
-      }
-      return this.#refuseAt("frame", idOf(error) ?? id, invalidFrame(error));
     }
+  }
+
+  #dialectOf(text: string): Dialect {
+    const { keyless, tables, policy } = this.#house;
+    if (!selectsJsonRpc(text)) {
+      return new NativeDialect(this.#socket, () => policy.pairing.trustedLocalServices.map(({ id }) => id));
+    }
+    return new JsonRpcDialect(this.#socket, {
+      furtherFor: (role) => keyless.methodsFor(role),
+      isDeviceRequest: (requestId) => tables.deviceRequests.has(requestId),
+    });
   }
 
   #refuseAt(gate: Gate, id: string, refusal: ConnectRefusal): void {
@@ -216,8 +222,8 @@ export class Connection implements FrameSocketListener {
   #refuse(id: string, refusal: ConnectRefusal): void {
     this.#report({ ok: false, refusal }, this.#endHandshake());
     this.#state = "closed";
-    this.#send(id, refusal.error);
-    this.#socket.close(refusal.closeCode, refusal.closeReason);
+    this.#dialect?.refuse(id, refusal.error);
+    this.#dialect?.close(refusal.closeCode, refusal.closeReason);
   }
 
   /** A gate broke, which is no decision: the client may try again, and the log says what happened. */
@@ -230,17 +236,19 @@ export class Connection implements FrameSocketListener {
     const where = handshake === undefined ? { conn: this.#connId } : whereFields(this.#connId, handshake.peer);
     runtime.log("error", "connect failed", { ...where, error: String(error), trace: traceText(trace) });
     onDecision({ connId: this.#connId, outcome: "refused", code: wire.code, reason: wire.message, trace });
-    this.#send(id, wire);
-    this.#socket.close(closeCodes.tryAgainLater, wire.message);
+    this.#dialect?.refuse(id, wire);
+    this.#dialect?.close(closeCodes.tryAgainLater, wire.message);
   }
 
   async #decided(id: string, admission: Admission): Promise<void> {
     if (this.#state !== "deciding") return; // the handshake was given up meanwhile
     if (!admission.ok) return this.#refuse(id, admission.refusal);
+    const dialect = this.#dialect;
+    if (dialect === undefined) return;
     try {
-      const session = new Session(admission.facts, this.#socket, admission.removedScopes);
+      const session = new Session(admission.facts, dialect, admission.removedScopes);
       if (admission.shown !== undefined) session.tokenHash = hashSecret(admission.shown);
-      const hello = await helloFor(this.#house, admission);
+      const hello = await helloFor(this.#house, admission, dialect.further);
       if (!this.#socket.isOpen || this.#isClosed()) return;
       this.#assertStillEnrolled(admission.facts);
       const early = this.#handshake?.early ?? [];
@@ -250,6 +258,7 @@ export class Connection implements FrameSocketListener {
       session.respondJson(id, hello);
       this.#house.sessions.add(session);
       this.#house.onSeen(session, "connect");
+      dialect.opened((frame) => this.#request(session, frame));
       for (const text of early) this.#hearRequest(text);
     } catch (error) {
       this.#failed(id, error);
@@ -268,23 +277,13 @@ export class Connection implements FrameSocketListener {
 
   #hearRequest(text: string): void {
     const session = this.#session;
-    if (session === undefined) return;
-    let frame: RequestFrame;
-    try {
-      const decoded = decodeFrame(text, "closed");
-      if (decoded.type !== "req") throw new TypeError("only requests come from clients");
-      frame = decoded;
-    } catch (error) {
-      if (isFailure(error) && error.details?.["notJson"] === true) return;
-      return session.refuse(idOf(error) ?? "invalid", invalidFrame(error).error);
-    }
-    this.#house.dispatcher.dispatch(session, frame);
-    if (session.unauthorizedCalls > maxUnauthorizedCalls)
-      session.close(closeCodes.policy, "repeated unauthorized calls");
+    if (session !== undefined) this.#dialect?.hear(text, (frame) => this.#request(session, frame));
   }
 
-  #send(id: string, error: WireError): void {
-    this.#socket.send(JSON.stringify({ type: "res", id, ok: false, error }));
+  #request(session: Session, frame: RequestFrame): void {
+    this.#house.dispatcher.dispatch(session, frame, this.#dialect?.further);
+    if (session.unauthorizedCalls > maxUnauthorizedCalls)
+      session.close(closeCodes.policy, "repeated unauthorized calls");
   }
 
   /** The decision's one log line, and the same facts for who asked to be told. */
@@ -327,18 +326,4 @@ function reportRefused(
   const request = typeof details["requestId"] === "string" ? details["requestId"] : undefined;
   const message = trace.at(-1)?.method === "enrolment" ? "enrolment refused" : "auth failed";
   reportRefusal(listeners, message, { connId, peer, code, reason, trace, fields: { close: closeCode, request } });
-}
-
-/** The id of the frame that could not be read, where that much could. */
-function idOf(error: unknown): string | undefined {
-  const id = isFailure(error) ? error.details?.["id"] : undefined;
-  return typeof id === "string" ? id : undefined;
-}
-
-function invalid(message: string): ConnectRefusal {
-  return { error: { code: "INVALID_REQUEST", message }, closeCode: closeCodes.policy, closeReason: message };
-}
-
-function invalidFrame(error: unknown): ConnectRefusal {
-  return invalid(isFailure(error) ? error.message : "invalid frame: only requests come from clients");
 }

@@ -40,6 +40,7 @@ export class Devices {
   readonly #runtime: Runtime;
   readonly #limits: GatewayLimits;
   readonly #publicKey: string;
+  #resolved: () => void = () => {};
 
   constructor({ tables, tokens, sessions, runtime, limits, publicKey }: DevicesOptions) {
     this.#publicKey = publicKey;
@@ -48,6 +49,11 @@ export class Devices {
     this.#sessions = sessions;
     this.#runtime = runtime;
     this.#limits = limits;
+  }
+
+  /** Has `listener` called after every decision of this process about a request. */
+  onResolved(listener: () => void): void {
+    this.#resolved = listener;
   }
 
   /**
@@ -230,6 +236,7 @@ export class Devices {
     const { requestId, deviceId } = request;
     const ts = this.#runtime.now();
     this.#sessions.tellOperators("operator.pairing", "device.pair.resolved", { requestId, deviceId, decision, ts });
+    this.#resolved();
   }
 
   #log(message: string, request: DeviceRequestRecord, more: Readonly<Record<string, string>> = {}): void {

@@ -1,8 +1,10 @@
 /** A request of a session on its way to its method: known? this role? this scope? these params? Then the handler, then the answer. */
 import * as v from "valibot";
+import { isFailure } from "../errors.ts";
 import type { RequestFrame, WireError } from "../protocol/frame.ts";
 import { describeIssues } from "../protocol/handshake.ts";
-import { findMethod, type MethodHandlers } from "../protocol/methods.ts";
+import type { RpcFault } from "../protocol/json-rpc.ts";
+import { findMethod, type MethodHandlers, type MethodRule } from "../protocol/methods.ts";
 import { holdsScope } from "../protocol/vocabulary.ts";
 import { missingScope, RequestRefused, toWireError } from "../protocol/wire-error.ts";
 import type { Runtime } from "../runtime.ts";
@@ -16,6 +18,21 @@ export interface CallContext {
 
 type AnyHandler = (context: CallContext, params: unknown) => unknown;
 
+/** A method that only one dialect has. */
+export interface FurtherMethod {
+  readonly rule: MethodRule;
+  readonly handler: AnyHandler;
+}
+export type FurtherMethods = ReadonlyMap<string, FurtherMethod>;
+
+/** A method whose handler gets what its own schema has read. */
+export function furtherMethod<Schema extends v.GenericSchema>(
+  params: Schema,
+  handler: (context: CallContext, params: v.InferOutput<Schema>) => unknown,
+): FurtherMethod {
+  return { rule: { params }, handler: (context, read) => handler(context, v.parse(params, read)) };
+}
+
 export class Dispatcher {
   readonly #handlers: Readonly<Record<string, AnyHandler>>;
   readonly #runtime: Runtime;
@@ -26,15 +43,17 @@ export class Dispatcher {
     this.#runtime = runtime;
   }
 
-  /** Answers one request, now or later; it never throws. */
-  dispatch(session: Session, { id, method, params }: RequestFrame): void {
-    const rule = findMethod(method);
-    const handler = rule === undefined ? undefined : this.#handlers[method];
+  /** Answers one request, now or later; it never throws. `further` are the methods that only this session's dialect has. */
+  dispatch(session: Session, { id, method, params }: RequestFrame, further?: FurtherMethods): void {
+    const more = further?.get(method);
+    const rule = more?.rule ?? findMethod(method);
+    const handler = rule === undefined ? undefined : (more?.handler ?? this.#handlers[method]);
     if (rule === undefined || handler === undefined) {
       const isSecond = method === "connect";
       return session.refuse(
         id,
         invalid(isSecond ? "connect is only the first request" : `unknown method: ${method.slice(0, 128)}`),
+        isSecond ? "invalid-request" : "unknown-method",
       );
     }
     if (rule.role !== undefined && rule.role !== session.facts.role) {
@@ -47,7 +66,10 @@ export class Dispatcher {
       return session.refuse(id, lacksScope(session, rule.scope));
     }
     const read = v.safeParse(rule.params, params);
-    if (!read.success) return session.refuse(id, invalid(`invalid ${method} params: ${describeIssues(read.issues)}`));
+    if (!read.success) {
+      const problem = `invalid ${method} params: ${describeIssues(read.issues)}`;
+      return session.refuse(id, invalid(problem), "invalid-params");
+    }
     this.#run(session, id, method, handler, read.output);
     return undefined;
   }
@@ -73,7 +95,7 @@ export class Dispatcher {
       const stack = error instanceof Error ? error.stack : undefined;
       this.#runtime.log("error", "method failed", { conn: session.facts.connId, method, error: String(error), stack });
     }
-    session.refuse(id, toWireError(error));
+    session.refuse(id, toWireError(error), faultOf(error));
   }
 
   #refused(session: Session, method: string, reason: string): void {
@@ -86,6 +108,11 @@ export class Dispatcher {
       reason,
     });
   }
+}
+
+/** What nobody refused on purpose is a failure of ours. */
+function faultOf(error: unknown): RpcFault | undefined {
+  return error instanceof RequestRefused || isFailure(error) ? undefined : "internal";
 }
 
 /** Who asked for the scope and did not get it is told why once more: many clients show nothing of their hello. */

@@ -3,10 +3,16 @@
  * comes out at the end. Protocol, role, origin, device proof, authentication, enrolment, command surface.
  */
 import { type DeviceProof, proofFailures, verifyProof } from "../identity/signature.ts";
-import { type AuthDecision, decideAuth } from "../pairing/decide-auth.ts";
+import {
+  type AuthDecision,
+  type AuthMethod,
+  decideAuth,
+  type LocalVerdict,
+  type Presented,
+} from "../pairing/decide-auth.ts";
 import { type Applicant, decidePairing, type PairingDecision } from "../pairing/decide-pairing.ts";
 import type { InviteVerdict } from "../pairing/invites.ts";
-import type { DeviceRecord, PairingReason, TokenRecord } from "../pairing/records.ts";
+import type { ApprovedVia, DeviceRecord, PairingReason, TokenRecord } from "../pairing/records.ts";
 import { type DeviceAsk, optional } from "../pairing/requests.ts";
 import { sortScopes } from "../pairing/scopes.ts";
 import { atTime, liveHashes } from "../pairing/token-handover.ts";
@@ -18,13 +24,14 @@ import { signedToken } from "../protocol/signed-payload.ts";
 import { isRole, protocolRange, type Role } from "../protocol/vocabulary.ts";
 import type { Runtime } from "../runtime.ts";
 import { credentialDigest, hashSecret } from "../secret.ts";
+import type { AttemptLimit, CredentialClass } from "./attempt-limit.ts";
 import type { Decider } from "./change-parts.ts";
 import type { Devices } from "./devices.ts";
 import type { Invites } from "./invites.ts";
 import type { Surfaces } from "./surfaces.ts";
 import { proveLocal } from "./local-peer.ts";
 import type { GatewayPolicy } from "./options.ts";
-import { isAllowedOrigin, type Peer } from "./peer.ts";
+import { isAllowedOrigin, isLoopbackAddress, type Peer } from "./peer.ts";
 import {
   type ConnectRefusal,
   refuseAttempts,
@@ -45,9 +52,13 @@ export interface Gatehouse {
   readonly devices: Devices;
   readonly surfaces: Surfaces;
   readonly invites: Invites;
+  /** Who has tried too many wrong credentials. */
+  readonly attempts: AttemptLimit;
   readonly runtime: Runtime;
   /** The port that this gateway listens on. */
   readonly ownPort: () => number;
+  /** What looks at the process of a peer, where it is not to be the real thing. */
+  readonly proveLocal?: typeof proveLocal;
 }
 
 /** One connection at the gates. */
@@ -58,6 +69,8 @@ export interface Arrival {
   /** The value behind `Authorization: Bearer` of the upgrade. */
   readonly header: string | undefined;
   readonly params: ConnectParams;
+  /** The keyless device whose token the connect shows; that stands in for a device proof. */
+  readonly bearerOf?: string | undefined;
 }
 
 export type Admission =
@@ -101,48 +114,93 @@ export async function admit(house: Gatehouse, arrival: Arrival, trace: TraceStep
   await house.tables.refresh();
   const device = proof === undefined ? undefined : deviceNow(house, proof.deviceId);
   const { known: scopes, unknown: unknownScopes } = sortScopes(params.scopes ?? []);
-  const locked = await lockedOut(house, arrival);
+  const classes = classesOf(arrival);
+  const local = await proofOfLocal(house, arrival, classes);
+  const locked = local?.isProven === true ? undefined : house.attempts.lockedForMs(peer.clientAddress, classes);
   if (locked !== undefined) {
-    trace.push(refused("limit", "too many wrong invites"));
-    return refusal(locked);
+    trace.push(refused("limit", `too many wrong attempts (${classes.join(", ")})`));
+    return refusal(refuseAttempts(locked));
   }
   const invite = judgeInvite(house, arrival, { deviceId: proof?.deviceId, role, scopes }, device);
-  const shown = { ...presented(arrival, role, scopes), hasDevice: proof !== undefined };
+  const shown: Presented = {
+    ...presented(arrival, role, scopes),
+    hasDevice: proof !== undefined,
+    isLocalService: policy.pairing.trustedLocalServices.some(({ id }) => id === params.client.id),
+    local,
+    proxy: peer.proxy,
+    isFromTailnet: peer.isFromTailnet,
+    tailscale: await peer.tailscale(policy.whois),
+  };
   const auth = decideAuth(policy.auth, shown, device, invite);
   trace.push(...auth.trace);
   if (!auth.ok) {
     trace.push(refused("authentication", auth.reason));
+    if (auth.wasWrong) countWrong(house, peer, classes, invite);
     if (auth.code === "AUTH_BOOTSTRAP_TOKEN_INVALID" && invite?.ok === false) return refusal(refuseInvite(invite));
     const mayRetry =
       auth.code === "AUTH_TOKEN_MISMATCH" && proof !== undefined && params.auth?.deviceToken === undefined;
     return refusal(refuseAuth(auth.code, auth.reason, mayRetry));
+  }
+  if (auth.by === "token" || auth.by === "password" || auth.by === "device-token" || auth.by === "bootstrap-token") {
+    house.attempts.right(peer.clientAddress, auth.by);
   }
   const used = auth.by === "bootstrap-token" && invite?.ok === true ? invite : undefined;
   const known = { role, scopes, unknownScopes, protocol, auth, publicKey: proof?.publicKey, device, invite: used };
   return enrol(house, arrival, known, trace);
 }
 
-/** Whoever guesses at invites has to wait; who is shown to be the gateway's own user never does. */
-async function lockedOut(house: Gatehouse, { params, peer }: Arrival): Promise<ConnectRefusal | undefined> {
-  if (!params.auth?.bootstrapToken) return undefined;
-  const lockedForMs = house.invites.attempts.lockedForMs(peer.address);
-  if (lockedForMs === undefined || (await proveLocal(peer, house.ownPort())).isProven) return undefined;
-  return refuseAttempts(lockedForMs);
+/** The kinds of credentials that a connect shows. */
+function classesOf({ header, params }: Arrival): readonly CredentialClass[] {
+  const { token, password, deviceToken, bootstrapToken } = params.auth ?? {};
+  const shown: [CredentialClass, string | undefined][] = [
+    ["password", password],
+    ["device-token", deviceToken],
+    ["bootstrap-token", bootstrapToken],
+  ];
+  const inFields = shown.filter(([, value]) => value !== undefined && value !== "");
+  // Our own clients show the same in the header: it is no second one.
+  const isOfField = inFields.some(([, value]) => value === header);
+  const isToken = (token ?? "") !== "" || ((header ?? "") !== "" && !isOfField);
+  return [...(isToken ? (["token"] as const) : []), ...inFields.map(([kind]) => kind)];
+}
+
+/** Only wrong credentials count. A dead invite is not wrong: who holds it was let in on its secret. */
+function countWrong(
+  { attempts }: Gatehouse,
+  { clientAddress }: Peer,
+  classes: readonly CredentialClass[],
+  invite: InviteVerdict | undefined,
+): void {
+  for (const kind of classes) {
+    if (kind !== "bootstrap-token" || invite?.invite === undefined) attempts.wrong(clientAddress, kind);
+  }
+}
+
+/**
+ * Whether the peer is proven local: asked of those who show nothing, and of those who are locked out, which a proven local peer never
+ * is. It costs a look at the whole process table, so nobody else is asked about here.
+ */
+async function proofOfLocal(
+  { policy, attempts, ownPort, proveLocal: prove = proveLocal }: Gatehouse,
+  { peer }: Arrival,
+  classes: readonly CredentialClass[],
+): Promise<LocalVerdict | undefined> {
+  if (!peer.isDirect) return { isProven: false, reason: peer.notDirectBecause ?? "not-direct" };
+  const showsNothing = classes.length === 0 && policy.auth.loopback !== false && policy.auth.mode !== "none";
+  const isLocked = attempts.lockedForMs(peer.clientAddress, classes) !== undefined;
+  return showsNothing || isLocked ? prove(peer, ownPort()) : undefined;
 }
 
 /** What the bootstrap token of a connect is worth; undefined when there is none. */
 function judgeInvite(
   { invites }: Gatehouse,
-  { params, peer }: Arrival,
+  { params }: Arrival,
   bearer: Parameters<Invites["judge"]>[1],
   device: DeviceRecord | undefined,
 ): InviteVerdict | undefined {
   const { bootstrapToken } = params.auth ?? {};
   if (!bootstrapToken) return undefined;
-  const verdict = invites.judge(credentialDigest(bootstrapToken), bearer, device);
-  if (verdict.invite === undefined) invites.attempts.wrong(peer.address);
-  else invites.attempts.right(peer.address);
-  return verdict;
+  return invites.judge(credentialDigest(bootstrapToken), bearer, device);
 }
 
 /** The record with those generations of its tokens that work at this moment. */
@@ -151,15 +209,17 @@ function deviceNow({ tables, runtime }: Gatehouse, deviceId: string): DeviceReco
   return device === undefined ? undefined : atTime(device, runtime.now());
 }
 
-function originStep({ policy }: Gatehouse, { origin, host }: Peer): TraceStep {
+function originStep({ policy }: Gatehouse, peer: Peer): TraceStep {
+  const { origin } = peer;
   if (origin === undefined) return passed("origin", "no Origin header");
-  return isAllowedOrigin(origin, host, policy.allowedOrigins)
+  return isAllowedOrigin(origin, peer, policy.allowedOrigins)
     ? accepted("origin", "allowed")
     : refused("origin", "not the gateway's own, and not in gateway.controlUi.allowedOrigins");
 }
 
 function proofStep(proof: ProofOutcome | undefined): TraceStep {
   if (proof === undefined) return passed("device-proof", "the connect carries no device");
+  if (proof.ok && proof.publicKey === "") return passed("device-proof", "a keyless device shows its token");
   return proof.ok ? accepted("device-proof", "the signature holds") : refused("device-proof", proof.reason);
 }
 
@@ -183,7 +243,7 @@ async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated, t
   const decision = await decideEnrolment(house, arrival, known, trace);
   trace.push(enrolmentStep(decision));
   const name = params.client.displayName ?? params.client.id;
-  const by: Decider = { connId, deviceId: params.device?.id, address: peer.address, name };
+  const by: Decider = { connId, deviceId: params.device?.id ?? arrival.bearerOf, address: peer.address, name };
   switch (decision.ok) {
     case "refuse":
       return refusal(refuseConnect(decision.code, decision.message));
@@ -191,7 +251,7 @@ async function enrol(house: Gatehouse, arrival: Arrival, known: Authenticated, t
       return refusal(await pend(house, arrival, known, decision.reason));
     case "enrol": {
       const ask = askOf(arrival, known, publicKey ?? "", decision.reason);
-      const enrolled = await enrolDevice(house, arrival, known, ask, by);
+      const enrolled = await enrolDevice(house, arrival, known, { ask, via: decision.via }, by);
       if (!enrolled.ok) {
         trace.push(refused("enrolment", enrolled.message));
         return refusal(refuseInvite(enrolled));
@@ -220,10 +280,10 @@ async function enrolDevice(
   house: Gatehouse,
   { params }: Arrival,
   { invite }: Authenticated,
-  ask: DeviceAsk,
+  { ask, via }: { readonly ask: DeviceAsk; readonly via: ApprovedVia },
   by: Decider,
 ): Promise<{ readonly ok: true; readonly device: DeviceRecord } | (InviteVerdict & { readonly ok: false })> {
-  if (invite === undefined) return { ok: true, device: await house.devices.enrol(ask, "local", by) };
+  if (invite === undefined) return { ok: true, device: await house.devices.enrol(ask, via, by) };
   const declared = house.surfaces.cutToPolicy(declaredIn(params), params.client.platform);
   return house.invites.use(invite.invite.inviteId, { ask, declared }, by);
 }
@@ -263,12 +323,13 @@ async function decideEnrolment(
   trace: TraceStep[],
 ): Promise<PairingDecision> {
   const { pairing } = house.policy;
-  const applicant = applicantOf(arrival, known);
+  const applicant = applicantOf(house, arrival, known);
   const decide = (isProvenLocal: boolean) => decidePairing(pairing, { ...applicant, isProvenLocal }, known.device);
+  if (known.auth.by === "local") return decide(true);
   const decision = decide(false);
   if (decision.ok === "enrol" || decide(true).ok !== "enrol") return decision;
   const { peer } = arrival;
-  const proof = await proveLocal(peer, house.ownPort());
+  const proof = await (house.proveLocal ?? proveLocal)(peer, house.ownPort());
   const doubt = proof.isProven || proof.reason === "not-direct" ? peer.notDirectBecause : proof.reason;
   trace.push(proof.isProven ? accepted("local-peer", "proven") : passed("local-peer", doubt ?? "not-direct"));
   return decide(proof.isProven);
@@ -296,6 +357,7 @@ async function pend(
     approvedScopes: device?.scopes,
     revokedAtMs: device?.tokens[role]?.revokedAtMs,
     sas,
+    user: known.auth.user,
     rejected: resolution?.decision === "rejected" ? { reason: resolution.note } : undefined,
   });
 }
@@ -305,9 +367,9 @@ type ProofOutcome =
   | { readonly ok: false; readonly code: RefusalCode; readonly reason: string; readonly skewMs?: number | undefined };
 
 /** The device's signature over our nonce and the credential; undefined when the connect carries no device. */
-function checkProof(house: Gatehouse, { params, nonce }: Arrival, role: Role): ProofOutcome | undefined {
+function checkProof(house: Gatehouse, { params, nonce, bearerOf }: Arrival, role: Role): ProofOutcome | undefined {
   const { device, client } = params;
-  if (device === undefined) return undefined;
+  if (device === undefined) return bearerOf === undefined ? undefined : { ok: true, deviceId: bearerOf, publicKey: "" };
   const proof: DeviceProof = device;
   const result = verifyProof(proof, {
     nonce,
@@ -369,6 +431,7 @@ function shownToken({ params, header }: Arrival, record: TokenRecord | undefined
 }
 
 function applicantOf(
+  { policy }: Gatehouse,
   { params, peer }: Arrival,
   { role, scopes, auth, publicKey, invite }: Authenticated,
 ): Omit<Applicant, "isProvenLocal"> {
@@ -383,25 +446,35 @@ function applicantOf(
     isInvited: invite?.use === "first",
     isDirect: peer.isDirect,
     hasDevice: publicKey !== undefined,
+    user: auth.user,
+    // Another one was turned away before.
+    isBrowser: peer.origin !== undefined,
+    isFromTrustedRange: isFromTrustedRange(policy, peer),
   };
 }
 
+/** Never of this machine: whatever comes from loopback may have come from anywhere. */
+function isFromTrustedRange({ autoApprove }: GatewayPolicy, { isLoopback, isProxied, clientAddress }: Peer): boolean {
+  return (!isLoopback || isProxied) && !isLoopbackAddress(clientAddress) && autoApprove.has(clientAddress);
+}
+
 function askOf(
-  { params, peer }: Arrival,
+  { params, peer, bearerOf }: Arrival,
   { role, scopes, device }: Authenticated,
   publicKey: string,
   reason: PairingReason,
 ): DeviceAsk {
   const { client } = params;
   return {
-    deviceId: params.device?.id ?? "",
+    deviceId: params.device?.id ?? bearerOf ?? "",
     publicKey,
+    ...(bearerOf === undefined ? {} : { keyless: true }),
     ...optional("displayName", client.displayName),
     platform: client.platform,
     ...optional("deviceFamily", client.deviceFamily),
     clientId: client.id,
     clientMode: client.mode,
-    remoteIp: peer.address,
+    remoteIp: peer.clientAddress,
     role,
     scopes,
     reason,
@@ -409,13 +482,20 @@ function askOf(
   };
 }
 
+/** The configuration has these: they may change while a session lasts. */
+function isSecretOfPolicy(by: AuthMethod): boolean {
+  return by === "token" || by === "password" || by === "internal";
+}
+
 function factsOf(
   house: Gatehouse,
-  { connId, params, peer }: Arrival,
+  { connId, params, peer, header }: Arrival,
   { role, protocol, auth, device }: Authenticated,
   scopes: readonly string[],
 ): SessionFacts {
   const { client } = params;
+  const { address, isLoopback, isProxied, host, origin, isFromTailnet } = peer;
+  const shown = [header, ...Object.values(params.auth ?? {})].filter((value) => value !== undefined && value !== "");
   const declared = declaredIn(params);
   return {
     connId,
@@ -436,8 +516,19 @@ function factsOf(
     // A probe only shows its credential: it serves nothing, and takes nobody's place.
     declared:
       role === "node" && client.mode !== "probe" ? house.surfaces.cutToPolicy(declared, client.platform) : undefined,
-    remoteAddress: peer.address,
+    remoteAddress: peer.clientAddress,
     connectedAtMs: house.runtime.now(),
+    evidence: {
+      by: auth.by,
+      shown: isSecretOfPolicy(auth.by) ? shown.map((value) => credentialDigest(value ?? "")) : [],
+      user: auth.user,
+      isFromTailnet,
+      hasDevice: device !== undefined,
+      clientId: client.id,
+      clientMode: client.mode,
+      scopes,
+    },
+    arrivedBy: { address, isLoopback, isProxied, host, origin },
   };
 }
 

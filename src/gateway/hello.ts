@@ -17,11 +17,19 @@ export interface HelloHouse extends Gatehouse {
 
 type Admitted = Admission & { readonly ok: true };
 
-/** Half of every hello, and always the same. */
-const featuresJson = JSON.stringify({ methods: Object.keys(methods), events: eventNames, capabilities });
+/** Half of every hello, and nearly always the same. */
+const featuresJson = featuresWith([]);
 
-/** The JSON text of hello-ok. */
-export async function helloFor(house: HelloHouse, admission: Admitted): Promise<string> {
+function featuresWith(further: readonly string[]): string {
+  return JSON.stringify({ methods: [...Object.keys(methods), ...further], events: eventNames, capabilities });
+}
+
+/** The JSON text of hello-ok; `further` are the names of methods that only this connection's dialect has. */
+export async function helloFor(
+  house: HelloHouse,
+  admission: Admitted,
+  further?: ReadonlyMap<string, unknown>,
+): Promise<string> {
   const { facts } = admission;
   const { sessions, policy, runtime, startedAtMs } = house;
   const hello: Omit<HelloOk, "features"> = {
@@ -38,7 +46,8 @@ export async function helloFor(house: HelloHouse, admission: Admitted): Promise<
     policy: { maxPayload: maxPayloadBytes, maxBufferedBytes, tickIntervalMs: policy.limits.tickIntervalMs },
     auth: await authOf(house, admission),
   };
-  return `${JSON.stringify(hello).slice(0, -1)},"features":${featuresJson}}`;
+  const features = further === undefined ? featuresJson : featuresWith([...further.keys()]);
+  return `${JSON.stringify(hello).slice(0, -1)},"features":${features}}`;
 }
 
 async function authOf(house: HelloHouse, { facts, device, shown, removedScopes }: Admitted): Promise<HelloAuth> {

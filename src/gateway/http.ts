@@ -1,39 +1,68 @@
-/** What the gateway's port answers to plain HTTP: liveness and readiness, and how an upgrade is turned away. protocol.md § 1.2. */
-import { STATUS_CODES, type IncomingMessage, type ServerResponse } from "node:http";
+/** How the gateway's port says something over plain HTTP: errors as JSON (auth.md § 7), and how an upgrade is turned away. */
+import { STATUS_CODES, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
+import type { Runtime } from "../runtime.ts";
 
-export interface HttpFacts {
-  readonly isReady: () => boolean;
-  readonly uptimeMs: () => number;
-  /** Told of every request that is turned away. */
-  readonly refused: (request: IncomingMessage, status: number, reason: string) => void;
+export interface HttpError {
+  readonly status: number;
+  readonly code: string;
+  readonly message: string;
+  readonly headers?: OutgoingHttpHeaders;
 }
 
-/** Answers a request that is no upgrade. No route here asks for a credential or tells anything that needs one. */
-export function answerHttp(
-  { isReady, uptimeMs, refused }: HttpFacts,
-  request: IncomingMessage,
+/** `error.type`: what sort of answer it is, where `error.code` says which. */
+const errorTypes: Readonly<Record<number, string>> = {
+  401: "unauthorized",
+  403: "forbidden",
+  404: "not_found",
+  405: "method_not_allowed",
+  429: "rate_limited",
+  500: "internal_error",
+  502: "bad_gateway",
+  503: "unavailable",
+};
+
+/** Answers with `{"error":{"message","type","code"}}`. */
+export function sendError(response: ServerResponse, { status, code, message, headers = {} }: HttpError): void {
+  sendJson(response, status, { error: { message, type: errorTypes[status] ?? "invalid_request", code } }, headers);
+}
+
+export function sendJson(
   response: ServerResponse,
+  status: number,
+  value: unknown,
+  headers: OutgoingHttpHeaders = {},
 ): void {
-  const path = (request.url ?? "/").split("?")[0];
-  const isHealth = path === "/health" || path === "/healthz";
-  const isReadiness = path === "/ready" || path === "/readyz";
-  if (!isHealth && !isReadiness) {
-    refused(request, 404, "unknown_path");
-    return sendText(response, 404, "Not Found");
-  }
-  if (request.method !== "GET" && request.method !== "HEAD") {
-    refused(request, 405, "method_not_allowed");
-    response.setHeader("Allow", "GET, HEAD");
-    return sendText(response, 405, "Method Not Allowed");
-  }
-  if (isHealth) return sendJson(response, 200, { ok: true, status: "live" });
-  const ready = isReady();
-  return sendJson(response, ready ? 200 : 503, {
-    ready,
-    failing: ready ? [] : ["stopping"],
-    uptimeMs: uptimeMs(),
+  sendText(response, status, JSON.stringify(value), { "Content-Type": "application/json", ...headers });
+}
+
+export function sendText(
+  response: ServerResponse,
+  status: number,
+  text: string,
+  headers: OutgoingHttpHeaders = {},
+): void {
+  // A client that gets this in place of 100 may leave its body out: what came next on the connection could be taken for it.
+  const isUnclear = response.req.headers.expect !== undefined;
+  response.writeHead(status, {
+    "Cache-Control": "no-store",
+    "Content-Length": Buffer.byteLength(text),
+    ...(isUnclear ? { Connection: "close" } : {}),
+    ...headers,
   });
+  response.end(text);
+}
+
+/** How long the rest of a body that nobody wants is taken in, before its connection is cut. */
+const maxUnwantedMs = 10_000;
+
+/** To be called behind an answer. What is left of the body is thrown away, so that the client comes to read the answer, but not for ever. */
+export function discardRest(request: IncomingMessage, runtime: Runtime): void {
+  if (request.complete || request.destroyed) return;
+  request.unpipe();
+  request.resume();
+  const stopWaiting = runtime.after(maxUnwantedMs, () => request.destroy());
+  request.once("close", stopWaiting);
 }
 
 /** Turns an upgrade away before a WebSocket exists: status, JSON body with message, type and code, and the socket's end. */
@@ -69,14 +98,4 @@ function writeResponse(
   ];
   socket.on("error", () => {}); // a client that hung up already is told nothing
   socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`);
-}
-
-function sendText(response: ServerResponse, status: number, text: string): void {
-  response.writeHead(status, { "Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store" });
-  response.end(text);
-}
-
-function sendJson(response: ServerResponse, status: number, value: unknown): void {
-  response.writeHead(status, { "Content-Type": "application/json", "Cache-Control": "no-store" });
-  response.end(JSON.stringify(value));
 }

@@ -1,5 +1,5 @@
 /** createGateway: a gateway in this process, listening when the promise resolves, gone when `close` does. */
-import { createServer as createHttpServer, type IncomingMessage, type Server } from "node:http";
+import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import { once } from "node:events";
 import { type AddressInfo, Socket } from "node:net";
@@ -7,26 +7,34 @@ import type { Duplex } from "node:stream";
 import { OpenClawError, systemCode } from "../errors.ts";
 import { createIdentity, type PublicIdentity } from "../identity/device-identity.ts";
 import type { PairedDevice, PendingDevice, PendingSurface } from "../protocol/methods.ts";
+import { lostBecause } from "../pairing/still-admitted.ts";
 import { closeCodes } from "../protocol/close.ts";
 import { maxBytesBeforeHello } from "../protocol/limits.ts";
 import { type Runtime, systemRuntime } from "../runtime.ts";
 import type { RecordStore } from "../store/record-store.ts";
 import { openSqliteStore } from "../store/sqlite-store.ts";
 import { Acceptor, limitBytes } from "../transport/accept.ts";
+import { AttemptLimit } from "./attempt-limit.ts";
 import { Connection, type ConnectionHouse } from "./connection.ts";
 import { Dispatcher } from "./dispatch.ts";
 import type { Decider } from "./change-parts.ts";
 import { DeviceTokens } from "./device-tokens.ts";
 import { Devices } from "./devices.ts";
 import { certificateFingerprint } from "./endpoint.ts";
-import { answerHttp, type HttpFacts } from "./http.ts";
+import { answerHttp, type HttpHouse } from "./http-api.ts";
+import { compileRoutes } from "./http-routes.ts";
+import { refuseUpgrade } from "./http.ts";
 import { Invites } from "./invites.ts";
 import { Invokes } from "./invokes.ts";
 import { createMethods } from "./methods/index.ts";
-import { type GatewayOptions, type GatewayPolicy, policyOf } from "./options.ts";
-import { type HttpRequest, type Peer, readPeer } from "./peer.ts";
+import { type Gauges, Metrics } from "./metrics.ts";
+import { type GatewayOptions, type GatewayPolicy, type GatewayRules, policyOf } from "./options.ts";
+import { type HttpRequest, isAllowedOrigin, type Peer, readPeer } from "./peer.ts";
+import { KeylessPairing } from "./keyless-pairing.ts";
 import { LastSeen } from "./last-seen.ts";
+import type { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
+import { stillVouches } from "./vouching.ts";
 import { Surfaces } from "./surfaces.ts";
 import { deviceSummary, surfaceSummary } from "./summaries.ts";
 import { portHolder } from "./system-sockets.ts";
@@ -46,6 +54,11 @@ export interface Gateway extends AsyncDisposable {
   devices(): readonly PairedDevice[];
   /** Approves a request of either layer by its id, with the owner's rights. Fails like the method would. */
   approve(requestId: string): Promise<void>;
+  /**
+   * Puts other rules in the place of those that were given: who gets in, with what and how often. They hold for new connections at once, and
+   * sessions that they would not let in are closed, with the reason. Address, certificate and store stay as they are.
+   */
+  setRules(rules: GatewayRules): void;
   /** Tells every session, closes them with 1012, writes down what is left and lets go of the port. */
   close(reason?: string): Promise<void>;
 }
@@ -84,13 +97,18 @@ const lastSeenMs = 15_000;
 /** Bytes that WebSocket framing adds to what may be sent before hello-ok (RFC 6455 § 5.2: 14 for each frame). */
 const frameOverheadBytes = 14 * 16;
 
+/** A request's header has a minute to arrive; its body, on the way to a service that may be slow, has any time. */
+const serverLimits = { headersTimeout: 60_000, requestTimeout: 0 };
+
 /** Who approves when the embedding program itself does. */
 const owner: Decider = { connId: "owner", address: "local", name: "the gateway's owner" };
 
 class RunningGateway implements Gateway {
   readonly identity: PublicIdentity;
   readonly host: string;
-  readonly #policy: GatewayPolicy;
+  /** One object for everybody who asks it: its fields are what changes. */
+  readonly #policy: { -readonly [Field in keyof GatewayPolicy]: GatewayPolicy[Field] };
+  readonly #rules: GatewayOptions;
   readonly #runtime: Runtime;
   readonly #tables: Tables;
   readonly #devices: Devices;
@@ -102,6 +120,7 @@ class RunningGateway implements Gateway {
   readonly #connections = new Set<Connection>();
   readonly #unauthenticated = new Map<string, number>();
   readonly #house: ConnectionHouse;
+  #http: HttpHouse;
   readonly #lastSeen: LastSeen;
   readonly #scheme: "ws" | "wss";
   readonly #stopTimers: (() => void)[] = [];
@@ -112,57 +131,92 @@ class RunningGateway implements Gateway {
   constructor({ options, policy, runtime, tables, host }: Parts) {
     this.host = host;
     this.identity = options.identity ?? createIdentity(runtime.random(32), runtime.now());
-    this.#policy = policy;
+    this.#policy = { ...policy };
+    this.#rules = options;
     this.#runtime = runtime;
     this.#tables = tables;
     this.#scheme = options.tls === undefined ? "ws" : "wss";
     const startedAtMs = runtime.now();
-    const { limits, commands } = policy;
+    const { limits } = policy;
     this.#sessions = new Sessions(runtime);
-    const invokes = new Invokes(runtime);
+    const metrics = new Metrics();
+    const invokes = new Invokes(runtime, (outcome) => metrics.invoked(outcome));
     const tokenKey = options.tokenKey ?? runtime.random(32);
     const base = { tables, sessions: this.#sessions, runtime };
     const tokens = new DeviceTokens({ ...base, tokenKey, isBusy: (session) => invokes.isBusy(session) });
     this.#tokens = tokens;
     this.#devices = new Devices({ ...base, tokens, limits, publicKey: this.identity.publicKey });
-    this.#surfaces = new Surfaces({ ...base, commands });
+    this.#surfaces = new Surfaces({ ...base, policy: this.#policy });
     this.#lastSeen = new LastSeen(this.#devices, runtime);
     const shared = {
       tables,
       devices: this.#devices,
       surfaces: this.#surfaces,
-      invites: new Invites({ ...base, tokens, limits }),
+      invites: new Invites({ ...base, tokens }),
+      attempts: new AttemptLimit(limits, runtime),
       tokens,
       sessions: this.#sessions,
       invokes,
-      policy,
+      keyless: new KeylessPairing({ ...base, tokens, devices: this.#devices }),
+      policy: this.#policy,
       runtime,
       startedAtMs,
     };
     const tlsFingerprint = options.tls === undefined ? undefined : certificateFingerprint(options.tls.cert);
     const endpoint = () => ({ host, port: this.#port, scheme: this.#scheme, tlsFingerprint });
+    const onDecision = options.onDecision ?? (() => {});
     this.#house = {
       ...shared,
       ownPort: () => this.#port,
       dispatcher: new Dispatcher(createMethods({ ...shared, identity: this.identity, endpoint }), runtime),
-      onDecision: options.onDecision ?? (() => {}),
+      onDecision: (decision) => {
+        metrics.decided(decision);
+        onDecision(decision);
+      },
       onSeen: (session, reason) => this.#lastSeen.note(session, reason),
       gone: (connection) => void this.#connections.delete(connection),
     };
-    const facts: HttpFacts = {
+    const uptimeMs = () => runtime.now() - startedAtMs;
+    this.#http = {
+      ...shared,
+      onDecision,
+      ownPort: () => this.#port,
+      routes: compileRoutes(options.http?.routes ?? []),
+      metrics,
+      metricsText: () => metrics.text({ uptimeMs: uptimeMs(), ...this.#gauges() }),
       isReady: () => this.#closing === undefined,
-      uptimeMs: () => runtime.now() - startedAtMs,
-      refused: (request, status, reason) => this.#refusedHttp(request, status, reason),
+      uptimeMs,
+      peerOf: (request) => readPeer(request, this.#port, this.#policy.trust),
+    };
+    const lastAnswers = new WeakMap<Duplex, ServerResponse>();
+    const answer = (request: IncomingMessage, response: ServerResponse) => {
+      lastAnswers.set(request.socket, response);
+      answerHttp(this.#http, request, response);
     };
     this.#server =
       options.tls === undefined
-        ? createHttpServer((request, response) => answerHttp(facts, request, response))
-        : createHttpsServer(options.tls, (request, response) => answerHttp(facts, request, response));
-    this.#server.on("upgrade", (request, socket, head) => this.#upgrade(request, socket, head));
+        ? createHttpServer(serverLimits, answer)
+        : createHttpsServer({ ...options.tls, ...serverLimits }, answer);
+    // Who asks before it sends its body is told no before it has sent it.
+    this.#server.on("checkContinue", answer).on("checkExpectation", answer);
+    this.#server.on("connect", (request: IncomingMessage, socket: Duplex) => {
+      this.#refusedHttp(request, 405, "method_not_allowed");
+      const message = "CONNECT is not possible here";
+      refuseUpgrade(socket, 405, { message, type: "method_not_allowed", code: "method_not_allowed" }, { Allow: "GET" });
+    });
+    this.#server.on("upgrade", (request, socket, head) => {
+      socket.on("error", () => {}); // it may end while it is being judged
+      this.#upgrade(request, socket, head).catch((error: unknown) => {
+        runtime.log("error", "upgrade failed", { why: String(error) });
+        socket.destroy();
+      });
+    });
     this.#server.on("clientError", (error, socket) => {
       if (!socket.writable) return;
       if (socket instanceof Socket) this.#refusedHttp({ socket, headers: {} }, 400, systemCode(error) ?? "malformed");
-      socket.end("HTTP/1.1 400 Bad Request\r\n\r\n");
+      // In the middle of an answer, these words would be taken for a part of it.
+      if (lastAnswers.get(socket)?.writableFinished === false) socket.destroy();
+      else socket.end("HTTP/1.1 400 Bad Request\r\n\r\n");
     });
   }
 
@@ -212,6 +266,27 @@ class RunningGateway implements Gateway {
     else await this.#devices.approve(requestId, "owner", owner, () => {});
   }
 
+  setRules(rules: GatewayRules): void {
+    // First, for it may say that the routes cannot work.
+    if (rules.http !== undefined) this.#http = { ...this.#http, routes: compileRoutes(rules.http.routes ?? []) };
+    Object.assign(this.#policy, policyOf({ ...this.#rules, ...rules }));
+    this.#surfaces.policyChanged();
+    this.#house.attempts.limitTo(this.#policy.limits);
+    for (const session of this.#sessions) this.#closeIfLost(session);
+  }
+
+  #closeIfLost(session: Session): void {
+    const { evidence, arrivedBy } = session.facts;
+    const { auth, pairing, trust, allowedOrigins } = this.#policy;
+    const why = lostBecause(auth, pairing, evidence, {
+      isProxyTrusted: evidence.user !== undefined && stillVouches(trust, arrivedBy, evidence.user),
+      isOriginAllowed: arrivedBy.origin === undefined || isAllowedOrigin(arrivedBy.origin, arrivedBy, allowedOrigins),
+    });
+    if (why === undefined) return;
+    this.#runtime.log("info", "session closed by new rules", { conn: session.facts.connId, why });
+    session.close(closeCodes.credentialChanged, `rules changed: ${why}`);
+  }
+
   close(reason = "gateway stopping"): Promise<void> {
     this.#closing ??= this.#close(reason);
     return this.#closing;
@@ -240,13 +315,15 @@ class RunningGateway implements Gateway {
     }
   }
 
-  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const peer = readPeer(request, this.#port);
-    const decision = decideUpgrade(
+  async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    const peer = readPeer(request, this.#port, this.#policy.trust);
+    const decision = await decideUpgrade(
       {
         policy: this.#policy,
         tables: this.#tables,
         invites: this.#house.invites,
+        attempts: this.#house.attempts,
+        ownPort: this.#house.ownPort,
         runtime: this.#runtime,
         onDecision: this.#house.onDecision,
         isStopping: () => this.#closing !== undefined,
@@ -277,12 +354,23 @@ class RunningGateway implements Gateway {
   /** The line and the decision of a request that was answered over HTTP and turned away. The query stays out: people put secrets there. */
   #refusedHttp(request: HttpRequest, status: number, reason: string): void {
     const path = request.url?.split("?")[0]?.slice(0, 100);
-    const peer = readPeer(request, this.#port);
-    reportHttp(this.#house, peer, status, reason, [refused("http", reason)], { method: request.method, path });
+    const peer = readPeer(request, this.#port, this.#policy.trust);
+    reportHttp(this.#http, peer, status, reason, [refused("http", reason)], { method: request.method, path });
+  }
+
+  #gauges(): Omit<Gauges, "uptimeMs"> {
+    const sessionsByRole = { operator: 0, node: 0 };
+    for (const { facts } of this.#sessions) sessionsByRole[facts.role]++;
+    return {
+      connections: this.#connections.size,
+      sessionsByRole,
+      devices: this.#tables.devices.size,
+      pairingRequests: this.#devices.open(this.#runtime.now()).length,
+    };
   }
 
   /** Counts a socket that has not said who it is; the returned function counts it out, once. */
-  #countUnauthenticated({ address }: Peer): () => void {
+  #countUnauthenticated({ clientAddress: address }: Peer): () => void {
     const counts = this.#unauthenticated;
     counts.set(address, (counts.get(address) ?? 0) + 1);
     let isCounted = true;
@@ -304,6 +392,7 @@ class RunningGateway implements Gateway {
     this.#tokens.handovers.pushUndelivered();
     this.#devices.closeOutdated();
     this.#surfaces.actOnForeignChanges();
+    this.#house.keyless.tellResolved();
   }
 
   /** Housekeeping that fails is logged and tried again at its next turn. */

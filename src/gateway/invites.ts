@@ -22,10 +22,8 @@ import type { InviteSummary } from "../protocol/methods.ts";
 import { invalidRequest } from "../protocol/wire-error.ts";
 import type { Runtime } from "../runtime.ts";
 import { type CredentialDigest, hashSecret } from "../secret.ts";
-import { AttemptLimit } from "./attempt-limit.ts";
 import { auditFields, type Decider } from "./change-parts.ts";
 import type { DeviceTokens } from "./device-tokens.ts";
-import type { GatewayLimits } from "./options.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Change, Tables } from "./tables.ts";
 
@@ -34,7 +32,6 @@ export interface InvitesOptions {
   readonly tokens: DeviceTokens;
   readonly sessions: Sessions;
   readonly runtime: Runtime;
-  readonly limits: GatewayLimits;
 }
 
 /** What an invite is to be; its id, secret and times are made here. */
@@ -54,15 +51,12 @@ export interface Guest {
 type Used = { readonly ok: true; readonly device: DeviceRecord } | (InviteVerdict & { readonly ok: false });
 
 export class Invites {
-  /** Wrong secrets by address. A dead one is not wrong: who holds it was let in on the secret. */
-  readonly attempts: AttemptLimit;
   readonly #tables: Tables;
   readonly #tokens: DeviceTokens;
   readonly #sessions: Sessions;
   readonly #runtime: Runtime;
 
-  constructor({ tables, tokens, sessions, runtime, limits }: InvitesOptions) {
-    this.attempts = new AttemptLimit(limits, runtime);
+  constructor({ tables, tokens, sessions, runtime }: InvitesOptions) {
     this.#tables = tables;
     this.#tokens = tokens;
     this.#sessions = sessions;

@@ -27,12 +27,15 @@ const receiptDelayMs = 2;
 
 export class Invokes {
   readonly #runtime: Runtime;
+  readonly #ended: (outcome: "ok" | "failed") => void;
   readonly #pending = new Map<string, Pending>();
   readonly #byKey = new Map<string, Promise<InvokeOutcome>>();
   #receipts: Promise<void> | undefined;
 
-  constructor(runtime: Runtime) {
+  /** `ended` is told how each of them came to its end. */
+  constructor(runtime: Runtime, ended: (outcome: "ok" | "failed") => void) {
     this.#runtime = runtime;
+    this.#ended = ended;
   }
 
   /** Sends a command to a node and resolves with its answer; the same idempotency key on the same node joins the first call. */
@@ -42,8 +45,13 @@ export class Invokes {
     if (known !== undefined) return known;
     const outcome = this.#send(node, call);
     this.#remember(key, outcome);
-    // A call that failed may be tried again under the same key.
-    outcome.catch(() => this.#byKey.delete(key));
+    outcome.then(
+      () => this.#ended("ok"),
+      () => {
+        this.#byKey.delete(key); // a call that failed may be tried again under the same key
+        this.#ended("failed");
+      },
+    );
     return outcome;
   }
 

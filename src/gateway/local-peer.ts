@@ -10,7 +10,7 @@ export type LocalProof = { readonly isProven: true } | { readonly isProven: fals
 export type LocalDoubt = "not-direct" | "peer-unknown" | "peer-other-user" | "peer-may-relay";
 
 /** Looks the peer of a connection to our port up. Never throws: what cannot be read is a doubt. */
-export async function proveLocal(peer: Peer, ownPort: number): Promise<LocalProof> {
+export async function proveLocal(peer: Pick<Peer, "isDirect" | "port">, ownPort: number): Promise<LocalProof> {
   if (!peer.isDirect) return doubt("not-direct");
   const sockets = await systemSockets();
   const isToUs = (socket: SystemSocket) => socket.remotePort === ownPort && socket.remoteIsLoopback;

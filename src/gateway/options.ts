@@ -2,13 +2,17 @@
 import type { PublicIdentity } from "../identity/device-identity.ts";
 import type { AuthMode, AuthPolicy } from "../pairing/decide-auth.ts";
 import type { PairingPolicy } from "../pairing/decide-pairing.ts";
+import type { ProxyPolicy, TailscaleMode } from "../pairing/vouched.ts";
 import type { CommandPolicy } from "../pairing/command-policy.ts";
 import { defaultInvokeTimeoutMs, handshakeDeadlineMs, pingIntervalMs, tickIntervalMs } from "../protocol/limits.ts";
 import type { Runtime } from "../runtime.ts";
 import { Secret } from "../secret.ts";
 import type { RecordStore } from "../store/record-store.ts";
+import { AddressList } from "./address-list.ts";
 import type { AttemptLimits } from "./attempt-limit.ts";
+import type { HttpRoute } from "./http-routes.ts";
 import type { TraceStep } from "./trace.ts";
+import type { Trust, Whois } from "./vouching.ts";
 
 export interface GatewayOptions {
   /** Address to listen on; 127.0.0.1 unless told otherwise. */
@@ -22,13 +26,31 @@ export interface GatewayOptions {
     readonly token?: string | Secret;
     readonly password?: string | Secret;
     readonly internalSecret?: Secret;
+    /** False: proven local callers need a credential too. */
+    readonly loopback?: boolean;
+    /** Whose word on their users is taken: proxies at `trustedProxies` (auth.md § 3). */
+    readonly trustedProxy?: Partial<ProxyPolicy> & {
+      /** Operators with a key that a proxy vouches for are enrolled without a person; `scopes` caps what users get who are not named. */
+      readonly deviceAutoApprove?: { readonly enabled?: boolean; readonly scopes?: readonly string[] };
+    };
+    /** Operator scopes by user, for users that somebody vouches for. */
+    readonly identityScopes?: Readonly<Record<string, readonly string[]>>;
     /** `required` answers 401 to an upgrade that carries no right credential; `deferred` waits for the connect frame. */
     readonly upgrade?: "required" | "deferred";
   };
-  readonly pairing?: Partial<PairingPolicy>;
+  /** Addresses and ranges of proxies whose headers are believed. */
+  readonly trustedProxies?: readonly string[];
+  /** Whether users of a tailnet come in through Tailscale Serve; `whois` asks the tailnet who has an address. */
+  readonly tailscale?: { readonly mode?: TailscaleMode; readonly whois?: Whois };
+  readonly pairing?: Partial<Omit<PairingPolicy, "vouched">> & {
+    /** Addresses from which first-time nodes need no approval; never loopback. */
+    readonly autoApproveCidrs?: readonly string[];
+  };
   readonly commands?: Partial<CommandPolicy>;
   /** Browser origins that may connect, besides the gateway's own. */
   readonly allowedOrigins?: readonly string[];
+  /** Local HTTP services that the gateway stands in front of (auth.md § 7). */
+  readonly http?: { readonly routes?: readonly HttpRoute[] };
   /** A path to a database file, a store of your own, or nothing: then everything is forgotten at the end. */
   readonly store?: string | RecordStore;
   /** 32 bytes that device tokens are derived with; keep them, or tokens cannot be handed out again after a restart. */
@@ -40,6 +62,14 @@ export interface GatewayOptions {
   /** Told of every decision about a connection, refused or not: what logs and inspectors are made of. */
   readonly onDecision?: (decision: ConnectionDecision) => void;
 }
+
+/** What may change while a gateway runs. */
+export type GatewayRules = Pick<
+  GatewayOptions,
+  "auth" | "trustedProxies" | "tailscale" | "pairing" | "commands" | "allowedOrigins" | "limits" | "http"
+>;
+
+export type GatewayAuthOptions = NonNullable<GatewayOptions["auth"]>;
 
 export interface GatewayLimits extends AttemptLimits {
   readonly handshakeDeadlineMs: number;
@@ -91,23 +121,51 @@ export interface GatewayPolicy {
   readonly pairing: PairingPolicy;
   readonly commands: CommandPolicy;
   readonly allowedOrigins: readonly string[];
+  readonly trust: Trust;
+  readonly whois: Whois | undefined;
+  readonly autoApprove: AddressList;
   readonly limits: GatewayLimits;
 }
 
 /** The policy that the options describe. */
 export function policyOf(options: GatewayOptions): GatewayPolicy {
-  const { auth = {}, pairing = {}, commands = {}, limits = {} } = options;
+  const { auth = {}, pairing = {}, commands = {}, limits = {}, tailscale = {} } = options;
+  const { deviceAutoApprove = {}, ...proxy } = auth.trustedProxy ?? {};
+  const { autoApproveCidrs = [], ...pairingRules } = pairing;
   return {
     auth: {
       mode: auth.mode,
       token: asSecret(auth.token),
       password: asSecret(auth.password),
       internalSecret: auth.internalSecret,
+      loopback: auth.loopback ?? true,
+      tailscale: tailscale.mode ?? "disabled",
     },
     upgrade: auth.upgrade ?? "deferred",
-    pairing: { autoApproveOperators: "proven-local", trustedLocalServices: [], ...pairing },
+    pairing: {
+      autoApproveOperators: "proven-local",
+      trustedLocalServices: [],
+      ...pairingRules,
+      vouched: {
+        scopesOf: auth.identityScopes ?? {},
+        cap: deviceAutoApprove.scopes,
+        enrolDevices: deviceAutoApprove.enabled ?? false,
+      },
+    },
     commands: { allow: [], deny: [], ...commands },
     allowedOrigins: options.allowedOrigins ?? [],
+    trust: {
+      proxies: new AddressList(options.trustedProxies ?? []),
+      proxy: {
+        userHeader: proxy.userHeader?.toLowerCase(),
+        requiredHeaders: (proxy.requiredHeaders ?? []).map((name) => name.toLowerCase()),
+        allowUsers: proxy.allowUsers ?? [],
+        allowLoopback: proxy.allowLoopback,
+      },
+      tailscale: tailscale.mode ?? "disabled",
+    },
+    whois: tailscale.whois,
+    autoApprove: new AddressList(autoApproveCidrs),
     limits: { ...defaultLimits, ...limits },
   };
 }

@@ -1,8 +1,10 @@
 /** Who is at the other end of a connection, as far as the socket and the HTTP headers tell. */
 import type { IncomingMessage } from "node:http";
-import { BlockList, isIP } from "node:net";
+import { isIP, type Socket } from "node:net";
+import { AddressList, plainAddress } from "./address-list.ts";
+import { readVouching, type Trust, type Vouching } from "./vouching.ts";
 
-export interface Peer {
+export interface Peer extends Vouching {
   /** The socket's address, IPv4-mapped ones as IPv4. */
   readonly address: string;
   readonly port: number;
@@ -18,27 +20,27 @@ export interface Peer {
   readonly notDirectBecause?: "not-loopback" | "host-differs" | "host-port-differs" | "forwarded" | "foreign-origin";
 }
 
-/** ::1, and 127.0.0.0/8 written as IPv4-mapped addresses. */
-const loopback = new BlockList();
-loopback.addSubnet("127.0.0.0", 8, "ipv4");
-loopback.addAddress("::1", "ipv6");
+const loopback = new AddressList(["127.0.0.0/8", "::1"]);
 
 /** True for 127.0.0.0/8 and ::1, also when written as an IPv4-mapped address. */
-function isLoopbackAddress(address: string): boolean {
-  const family = isIP(address);
-  return family === 4 ? address.startsWith("127.") : family === 6 && loopback.check(address, "ipv6");
+export function isLoopbackAddress(address: string): boolean {
+  return loopback.has(address);
 }
 
-const forwardingHeader = /^(?:forwarded|via|x-real-ip|x-forwarded-.+|tailscale-.+|cf-connecting-ip)$/u;
+const forwardingHeader =
+  /^(?:forwarded|via|x-real-ip|x-forwarded-.+|tailscale-.+|cf-connecting-ip|true-client-ip|x-client-ip)$/u;
 const localHosts = new Set(["localhost", "127.0.0.1", "[::1]"]);
 
 /** What is read of a request; one that is no HTTP has no more than its socket. */
-export type HttpRequest = Pick<IncomingMessage, "socket" | "headers"> &
-  Partial<Pick<IncomingMessage, "method" | "url">>;
+export type HttpRequest = { readonly socket: Pick<Socket, "remoteAddress" | "remotePort"> } & Pick<
+  IncomingMessage,
+  "headers"
+> &
+  Partial<Pick<IncomingMessage, "method" | "url" | "rawHeaders">>;
 
 /** Reads the facts of an upgrade request on a gateway that listens on `ownPort`. */
-export function readPeer(request: HttpRequest, ownPort: number): Peer {
-  const address = (request.socket.remoteAddress ?? "").replace(/^::ffff:(?=\d+\.)/u, "");
+export function readPeer(request: HttpRequest, ownPort: number, trust: Trust): Peer {
+  const address = plainAddress(request.socket.remoteAddress ?? "");
   const { host, origin } = request.headers;
   const forwarded = Object.keys(request.headers)
     .filter((name) => forwardingHeader.test(name))
@@ -54,7 +56,13 @@ export function readPeer(request: HttpRequest, ownPort: number): Peer {
     isLoopback: isLoopbackAddress(address),
   };
   const failed = failedTest(facts, ownPort);
-  return { ...facts, isDirect: failed === undefined, ...(failed === undefined ? {} : { notDirectBecause: failed }) };
+  const vouching = readVouching(trust, { ...facts, isForwarded: facts.forwarded !== undefined }, request);
+  return {
+    ...facts,
+    ...vouching,
+    isDirect: failed === undefined,
+    ...(failed === undefined ? {} : { notDirectBecause: failed }),
+  };
 }
 
 function failedTest(
@@ -70,9 +78,19 @@ function failedTest(
   return undefined;
 }
 
-/** A page that this gateway served itself, or one from an origin that it was told to trust. */
-export function isAllowedOrigin(origin: string, host: string | undefined, allowed: readonly string[]): boolean {
-  return isSameHost(origin, host) || allowed.includes("*") || allowed.includes(origin.toLowerCase());
+/**
+ * A page that this gateway served itself, or one from an origin that it was told to trust. A name that is not localhost may be anybody's,
+ * pointed at this address for the occasion: a page is the gateway's own only under an address, or where a trusted proxy has the name.
+ */
+export function isAllowedOrigin(
+  origin: string,
+  peer: Pick<Peer, "host" | "isProxied">,
+  allowed: readonly string[],
+): boolean {
+  if (allowed.some((one) => one === "*" || one.toLowerCase() === origin.toLowerCase())) return true;
+  if (!isSameHost(origin, peer.host)) return false;
+  const name = new URL(origin).hostname.replace(/^\[|\]$/gu, "");
+  return peer.isProxied || name === "localhost" || isIP(name) !== 0;
 }
 
 function isSameHost(origin: string, host: string | undefined): boolean {

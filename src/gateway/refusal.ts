@@ -72,11 +72,15 @@ export function refuseInvite({ refusal, message, invite }: InviteVerdict & { rea
 
 /** The refusal of an address that has tried too many wrong secrets. */
 export function refuseAttempts(retryAfterMs: number): ConnectRefusal {
-  const refusal = refuseConnect("AUTH_RATE_LIMITED", "unauthorized: too many wrong invites from this address; wait", {
-    authReason: "rate_limited",
-    canRetryWithDeviceToken: false,
-    recommendedNextStep: "wait_then_retry",
-  });
+  const refusal = refuseConnect(
+    "AUTH_RATE_LIMITED",
+    "unauthorized: too many wrong credentials from this address; wait",
+    {
+      authReason: "rate_limited",
+      canRetryWithDeviceToken: false,
+      recommendedNextStep: "wait_then_retry",
+    },
+  );
   return { ...refusal, error: { ...refusal.error, retryable: true, retryAfterMs } };
 }
 
@@ -109,6 +113,8 @@ export interface PairingRefusalFacts {
   readonly approvedScopes?: readonly string[] | undefined;
   /** Set when this role was taken away from the device. */
   readonly revokedAtMs?: number | undefined;
+  /** Somebody in front of the gateway vouches for a user: that enrols no node. */
+  readonly user?: string | undefined;
   /** The gateway's side of the pairing code. */
   readonly sas?: SasOffer | undefined;
   /** Set when a person said no; `reason` is theirs. */
@@ -122,7 +128,7 @@ export function refusePairing(facts: PairingRefusalFacts): ConnectRefusal {
   const refusal = refuseConnect("PAIRING_REQUIRED", `pairing required: ${why}`, {
     reason: facts.reason,
     requestId: facts.requestId,
-    remediationHint: remedy,
+    remediationHint: facts.user !== undefined && facts.role === "node" ? enrolNode : remedy,
     deviceId: facts.deviceId,
     requestedRole: facts.role,
     requestedScopes: facts.scopes,
@@ -135,6 +141,10 @@ export function refusePairing(facts: PairingRefusalFacts): ConnectRefusal {
   });
   return { ...refusal, closeReason: closeReason(`${refusal.error.message} (requestId: ${facts.requestId})`) };
 }
+
+/** A node never gets in by a proxy's word alone (auth.md § 3). */
+const enrolNode =
+  "A proxy's word enrols no node: approve the pending request, or give the node an invite (openclaw pair invite), or let it come to loopback through a tunnel.";
 
 /** Nodes of 2026.9.6 stop asking unless they are told this, and would need a restart after their approval. */
 const keepAsking = { recommendedNextStep: "wait_then_retry", retryable: true, pauseReconnect: false } as const;

@@ -1,8 +1,11 @@
 /** One connection that got in: who it is, what it may, and how to reach it. */
 import type { DeclaredSurface } from "../pairing/command-policy.ts";
+import type { Evidence } from "../pairing/still-admitted.ts";
 import type { WireError } from "../protocol/frame.ts";
+import type { RpcFault } from "../protocol/json-rpc.ts";
 import type { Role } from "../protocol/vocabulary.ts";
-import type { FrameSocket } from "../transport/frame-socket.ts";
+import type { Outlet } from "./dialect.ts";
+import type { Peer } from "./peer.ts";
 
 export interface SessionFacts {
   readonly connId: string;
@@ -25,6 +28,10 @@ export interface SessionFacts {
   readonly declared: DeclaredSurface | undefined;
   readonly remoteAddress: string;
   readonly connectedAtMs: number;
+  /** What let it in, for the day when the policy changes. */
+  readonly evidence: Evidence;
+  /** Where it came from, as the socket and the upgrade told. */
+  readonly arrivedBy: Pick<Peer, "address" | "isLoopback" | "isProxied" | "host" | "origin">;
 }
 
 /** What was asked for and not granted, and why. */
@@ -36,7 +43,7 @@ export interface RemovedScopes {
 export class Session {
   readonly facts: SessionFacts;
   readonly removedScopes: RemovedScopes | undefined;
-  readonly #socket: FrameSocket;
+  readonly #outlet: Outlet;
   #seq = 0;
   /** The hash of the device token that this session hangs on: it ends with it. Undefined when another credential opened it. */
   tokenHash: string | undefined;
@@ -45,37 +52,37 @@ export class Session {
   /** Calls of methods that this role may never call; too many of them end the session. */
   unauthorizedCalls = 0;
 
-  constructor(facts: SessionFacts, socket: FrameSocket, removedScopes?: RemovedScopes) {
+  constructor(facts: SessionFacts, outlet: Outlet, removedScopes?: RemovedScopes) {
     this.facts = facts;
     this.removedScopes = removedScopes;
-    this.#socket = socket;
+    this.#outlet = outlet;
   }
 
   respond(id: string, payload: unknown): void {
-    this.#socket.send(JSON.stringify({ type: "res", id, ok: true, payload }));
+    this.#outlet.respond(id, payload);
   }
 
   /** The same with a payload that is JSON text already. */
   respondJson(id: string, payloadJson: string): void {
-    this.#socket.send(`{"type":"res","id":${JSON.stringify(id)},"ok":true,"payload":${payloadJson}}`);
+    this.#outlet.respondJson(id, payloadJson);
   }
 
-  refuse(id: string, error: WireError): void {
-    this.#socket.send(JSON.stringify({ type: "res", id, ok: false, error }));
+  /** `fault` says what went wrong where that is not the method's own decision. */
+  refuse(id: string, error: WireError, fault?: RpcFault): void {
+    this.#outlet.refuse(id, error, fault);
   }
 
-  /** Sends an event to this session alone. */
+  /** Sends an event to this session alone. False when it is not open any more. */
   event(name: string, payload: unknown): boolean {
-    return this.#socket.send(JSON.stringify({ type: "event", event: name, payload }));
+    return this.#outlet.event(name, JSON.stringify(payload));
   }
 
   /** Sends an event that others get too; `payloadJson` is encoded once for all of them, and `seq` shows a lost one. */
   broadcast(name: string, payloadJson: string, stateVersion?: { presence: number; health: number }): void {
-    const version = stateVersion === undefined ? "" : `,"stateVersion":${JSON.stringify(stateVersion)}`;
-    this.#socket.send(`{"type":"event","event":"${name}","payload":${payloadJson},"seq":${++this.#seq}${version}}`);
+    this.#outlet.event(name, payloadJson, { seq: ++this.#seq, stateVersion });
   }
 
   close(code: number, reason: string): void {
-    this.#socket.close(code, reason);
+    this.#outlet.close(code, reason);
   }
 }

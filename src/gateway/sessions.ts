@@ -50,6 +50,11 @@ export class Sessions {
     this.#presenceChanged();
   }
 
+  /** True while it is open. */
+  has(session: Session): boolean {
+    return this.#all.has(session);
+  }
+
   /** The live session of a node. */
   node(nodeId: string): Session | undefined {
     return this.#nodes.get(nodeId);

@@ -18,12 +18,20 @@ import type { Session } from "./session.ts";
 
 export function pendingSummary(request: DeviceRequestRecord, sas: PairingCode | undefined): PendingDevice {
   const { createdAtMs: _createdAtMs, resolution: _resolution, round: _round, ...shown } = request;
-  return { ...shown, roles: [request.role], silent: false, ...optional("sas", sas) };
+  const publicKey = shownKey(request.publicKey);
+  return { ...shown, publicKey, roles: [request.role], silent: false, ...optional("sas", sas) };
 }
 
 export function deviceSummary(device: DeviceRecord, connected: boolean): PairedDevice {
-  const { tokens, surface: _surface, ...shown } = device;
-  return { ...shown, role: device.roles[0] ?? "operator", connected, tokens: Object.values(tokens).map(tokenSummary) };
+  const { tokens, surface: _surface, usedRoles: _usedRoles, ...shown } = device;
+  const publicKey = shownKey(device.publicKey);
+  const role = device.roles[0] ?? "operator";
+  return { ...shown, publicKey, role, connected, tokens: Object.values(tokens).map(tokenSummary) };
+}
+
+/** The product's clients count on some text here. */
+function shownKey(publicKey: string): string {
+  return publicKey === "" ? "none" : publicKey;
 }
 
 function tokenSummary(token: TokenRecord): TokenSummary {

@@ -1,9 +1,10 @@
 /** The second layer: what nodes may be asked. Requests for command lists, their approval, and telling the node at once. */
-import { allowedSurface, type CommandPolicy, coversSurface, type DeclaredSurface } from "../pairing/command-policy.ts";
+import { allowedSurface, coversSurface, type DeclaredSurface } from "../pairing/command-policy.ts";
 import type { DeviceRecord, SurfaceRequestRecord } from "../pairing/records.ts";
 import { optional } from "../pairing/requests.ts";
 import type { Runtime } from "../runtime.ts";
 import { approverOf, auditFields, type Decider, knownDevice, openRequest, prune } from "./change-parts.ts";
+import type { GatewayPolicy } from "./options.ts";
 import type { Sessions } from "./sessions.ts";
 import { surfaceSummary } from "./summaries.ts";
 import type { Tables } from "./tables.ts";
@@ -16,7 +17,8 @@ export interface SurfacesOptions {
   readonly tables: Tables;
   readonly sessions: Sessions;
   readonly runtime: Runtime;
-  readonly commands: CommandPolicy;
+  /** Its command policy may be replaced while the gateway runs. */
+  readonly policy: Pick<GatewayPolicy, "commands">;
 }
 
 /** What a node is told of a decision: who approved, or why not. */
@@ -29,17 +31,22 @@ export class Surfaces {
   readonly #tables: Tables;
   readonly #sessions: Sessions;
   readonly #runtime: Runtime;
-  readonly #commands: CommandPolicy;
+  readonly #policy: SurfacesOptions["policy"];
   /** Open requests, by id, of which a connected node wants to hear the end. */
   readonly #awaited = new Set<string>();
   /** Nodes of a kind offer the same; what was cut for one is kept once for all of them. */
   readonly #cut = new Map<string, DeclaredSurface>();
 
-  constructor({ tables, sessions, runtime, commands }: SurfacesOptions) {
+  constructor({ tables, sessions, runtime, policy }: SurfacesOptions) {
     this.#tables = tables;
     this.#sessions = sessions;
     this.#runtime = runtime;
-    this.#commands = commands;
+    this.#policy = policy;
+  }
+
+  /** Forgets what was cut for a policy that has changed. */
+  policyChanged(): void {
+    this.#cut.clear();
   }
 
   /** What a node offers, cut to the policy. */
@@ -47,7 +54,7 @@ export class Surfaces {
     const kind = JSON.stringify([platform, declared]);
     const known = this.#cut.get(kind);
     if (known !== undefined) return known;
-    const allowed = allowedSurface(declared, platform, this.#commands);
+    const allowed = allowedSurface(declared, platform, this.#policy.commands);
     if (this.#cut.size >= maxKinds || kind.length > maxKindLength) return allowed;
     this.#cut.set(kind, allowed);
     return allowed;

@@ -3,6 +3,7 @@ import type { LogFields, Runtime } from "../runtime.ts";
 import type { DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord } from "../pairing/records.ts";
 import type { InviteRecord } from "../pairing/invites.ts";
 import { liveHashes } from "../pairing/token-handover.ts";
+import { isRole, type Role } from "../protocol/vocabulary.ts";
 import type { RecordStore, RecordTransaction } from "../store/record-store.ts";
 
 interface Rows {
@@ -13,6 +14,12 @@ interface Rows {
 }
 type TableName = keyof Rows;
 const tableNames = ["devices", "deviceRequests", "surfaceRequests", "invites"] as const;
+
+/** Whom a device token was issued to. */
+export interface TokenOwner {
+  readonly deviceId: string;
+  readonly role: Role;
+}
 
 /** One table inside a change: reads see what the change has written so far. */
 class Draft<Row> {
@@ -57,7 +64,7 @@ export class Tables {
   readonly #store: RecordStore;
   readonly #runtime: Runtime;
   #rows: { readonly [Name in TableName]: Map<string, Rows[Name]> } = emptyRows();
-  readonly #tokenHashes = new Set<string>();
+  readonly #tokenOwners = new Map<string, TokenOwner>();
   #revision: number | undefined;
   #generation = 0;
   /** Changes and refreshes take turns: a change must see what the one before it left in memory. */
@@ -94,7 +101,12 @@ export class Tables {
 
   /** True when a live device token has this hash: what the HTTP upgrade may ask before it knows the device. */
   hasTokenHash(hash: string): boolean {
-    return this.#tokenHashes.has(hash);
+    return this.#tokenOwners.has(hash);
+  }
+
+  /** Whom the live device token with this hash was issued to: what plain HTTP asks, where a token comes without its device's key. */
+  tokenOwner(hash: string): TokenOwner | undefined {
+    return this.#tokenOwners.get(hash);
   }
 
   /** Counts how often what another process wrote was taken over, whoever's turn it was to notice. */
@@ -166,21 +178,23 @@ export class Tables {
       invites: await source.all<InviteRecord>("invites"),
     };
     this.#revision = revision;
-    this.#tokenHashes.clear();
+    this.#tokenOwners.clear();
     for (const device of this.#rows.devices.values()) this.#rememberTokens(device);
     this.#generation++;
   }
 
   #rememberTokens(device: DeviceRecord | undefined): void {
-    for (const token of Object.values(device?.tokens ?? {})) {
-      if (token.revokedAtMs !== undefined) continue;
-      for (const hash of liveHashes(token)) this.#tokenHashes.add(hash);
+    if (device === undefined) return;
+    for (const [role, token] of Object.entries(device.tokens)) {
+      if (token.revokedAtMs !== undefined || !isRole(role)) continue;
+      const owner = { deviceId: device.deviceId, role };
+      for (const hash of liveHashes(token)) this.#tokenOwners.set(hash, owner);
     }
   }
 
   #forgetTokens(device: DeviceRecord | undefined): void {
     for (const token of Object.values(device?.tokens ?? {})) {
-      for (const hash of liveHashes(token)) this.#tokenHashes.delete(hash);
+      for (const hash of liveHashes(token)) this.#tokenOwners.delete(hash);
     }
   }
 }

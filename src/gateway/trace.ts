@@ -69,8 +69,16 @@ export function reportRefusal({ runtime, onDecision }: DecisionListeners, messag
 
 /** Where a connection comes from, for its log lines. */
 export function whereFields(connId: string, peer: Peer): Readonly<Record<string, string | undefined>> {
-  const { address, port, forwarded, origin, host, userAgent } = peer;
-  return { conn: connId, peer: `${address}:${port}`, remote: address, fwd: forwarded, origin, host, ua: userAgent };
+  const { address, port, clientAddress, forwarded, origin, host, userAgent } = peer;
+  return {
+    conn: connId,
+    peer: `${address}:${port}`,
+    remote: clientAddress,
+    fwd: forwarded,
+    origin,
+    host,
+    ua: userAgent,
+  };
 }
 
 /** The trace in one line, for people. */

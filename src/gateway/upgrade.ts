@@ -2,9 +2,11 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { isSharedSecret } from "../pairing/decide-auth.ts";
-import { credentialDigest } from "../secret.ts";
+import { type CredentialDigest, credentialDigest } from "../secret.ts";
 import { refuseUpgrade, refuseUpgradeWithText } from "./http.ts";
+import type { AttemptLimit } from "./attempt-limit.ts";
 import type { Invites } from "./invites.ts";
+import { proveLocal } from "./local-peer.ts";
 import type { GatewayPolicy } from "./options.ts";
 import type { Peer } from "./peer.ts";
 import type { Tables } from "./tables.ts";
@@ -14,6 +16,10 @@ export interface UpgradeHouse extends DecisionListeners {
   readonly policy: GatewayPolicy;
   readonly tables: Tables;
   readonly invites: Invites;
+  readonly attempts: AttemptLimit;
+  readonly ownPort: () => number;
+  /** What looks at the process of a peer, where it is not to be the real thing. */
+  readonly proveLocal?: typeof proveLocal;
   readonly isStopping: () => boolean;
   /** Sockets of this address that have not said who they are. */
   readonly unauthenticated: (address: string) => number;
@@ -22,14 +28,14 @@ export interface UpgradeHouse extends DecisionListeners {
 export type UpgradeDecision = { readonly ok: true; readonly header: string | undefined } | { readonly ok: false };
 
 /** Lets an upgrade through, with the bearer it carried, or answers it and says no. */
-export function decideUpgrade(
+export async function decideUpgrade(
   house: UpgradeHouse,
   peer: Peer,
-  request: IncomingMessage,
+  request: Pick<IncomingMessage, "headers">,
   socket: Duplex,
-): UpgradeDecision {
+): Promise<UpgradeDecision> {
   const { policy } = house;
-  if (house.isStopping() || house.unauthenticated(peer.address) >= policy.limits.maxUnauthenticatedPerAddress) {
+  if (house.isStopping() || house.unauthenticated(peer.clientAddress) >= policy.limits.maxUnauthenticatedPerAddress) {
     refuseUpgradeWithText(socket, 503, house.isStopping() ? "Shutting down" : "Too many unauthenticated sockets");
     const reason = house.isStopping() ? "stopping" : "too_many_unauthenticated";
     reportHttp(house, peer, 503, reason, [refused("capacity", reason)]);
@@ -39,15 +45,42 @@ export function decideUpgrade(
   if (bearer === undefined) {
     if (request.headers.authorization !== undefined)
       return unauthorized(house, peer, socket, "authorization_malformed");
-    const canComeLater = policy.upgrade === "deferred" || policy.auth.mode === "none";
-    return canComeLater ? { ok: true, header: undefined } : unauthorized(house, peer, socket, "authorization_missing");
+    return policy.upgrade === "deferred" || (await mayComeWithout(house, peer))
+      ? { ok: true, header: undefined }
+      : unauthorized(house, peer, socket, "authorization_missing");
+  }
+  const lockedForMs = house.attempts.lockedForMs(peer.clientAddress, ["token"]);
+  if (lockedForMs !== undefined && !(await (house.proveLocal ?? proveLocal)(peer, house.ownPort())).isProven) {
+    return tooManyAttempts(house, peer, socket, lockedForMs);
   }
   const shown = credentialDigest(bearer);
-  const isRight =
-    isSharedSecret(policy.auth, shown) ||
-    house.tables.hasTokenHash(shown.toString("hex")) ||
-    house.invites.knows(shown);
-  return isRight ? { ok: true, header: bearer } : unauthorized(house, peer, socket, "authorization_mismatch");
+  if (!isKnown(house, shown)) await house.tables.refresh(); // the owner may have made it beside us, a moment ago
+  if (isKnown(house, shown)) return { ok: true, header: bearer };
+  house.attempts.wrong(peer.clientAddress, "token");
+  return unauthorized(house, peer, socket, "authorization_mismatch");
+}
+
+function isKnown({ policy, tables, invites }: UpgradeHouse, shown: CredentialDigest): boolean {
+  return isSharedSecret(policy.auth, shown) || tables.hasTokenHash(shown.toString("hex")) || invites.knows(shown);
+}
+
+/** Whether one who shows nothing may be let in by the connect all the same. */
+async function mayComeWithout(
+  { policy, ownPort, proveLocal: prove = proveLocal }: UpgradeHouse,
+  peer: Peer,
+): Promise<boolean> {
+  const { mode, loopback, tailscale } = policy.auth;
+  if (mode === "none") return true;
+  if (peer.proxy.ok && (mode === undefined || mode === "trusted-proxy")) return true;
+  if (peer.isFromTailnet && peer.isLoopback && tailscale !== "disabled") return true;
+  return loopback !== false && peer.isDirect && (await prove(peer, ownPort())).isProven;
+}
+
+function tooManyAttempts(house: UpgradeHouse, peer: Peer, socket: Duplex, lockedForMs: number): UpgradeDecision {
+  const error = { type: "rate_limited", code: "rate_limited", message: "too many wrong credentials from this address" };
+  refuseUpgrade(socket, 429, error, { "Retry-After": String(Math.ceil(lockedForMs / 1000)) });
+  reportHttp(house, peer, 429, "rate_limited", [refused("limit", "too many wrong attempts (token)")]);
+  return { ok: false };
 }
 
 type UpgradeRefusal = "authorization_missing" | "authorization_malformed" | "authorization_mismatch";

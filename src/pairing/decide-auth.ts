@@ -8,6 +8,7 @@ import { type CredentialDigest, credentialDigest, matchesHash, type Secret } fro
 import type { InviteVerdict } from "./invites.ts";
 import type { DeviceRecord } from "./records.ts";
 import { liveHashes } from "./token-handover.ts";
+import type { TailscaleMode, Vouched } from "./vouched.ts";
 
 export type AuthMode = "token" | "password" | "trusted-proxy" | "none";
 
@@ -18,6 +19,10 @@ export interface AuthPolicy {
   readonly password?: Secret | undefined;
   /** The gateway's own secret of this start; works in every mode on a direct loopback connection. */
   readonly internalSecret?: Secret | undefined;
+  /** False: a proven local peer needs a credential like everybody else. */
+  readonly loopback?: boolean | undefined;
+  /** `require`: who comes from the tailnet has to be one of its users. */
+  readonly tailscale?: TailscaleMode | undefined;
 }
 
 /** What a connection brought along. Empty strings count as absent. */
@@ -36,9 +41,30 @@ export interface Presented {
   readonly isDirect: boolean;
   /** True when the connect carried a device proof that holds. */
   readonly hasDevice: boolean;
+  /** Its client id is one of `gateway.trustedLocalServices`, which get what the gateway's own clients get (auth.md § 4). */
+  readonly isLocalService?: boolean | undefined;
+  /** Whether the peer is proven local, and if not, which test said so; left out where nobody looked. */
+  readonly local?: LocalVerdict | undefined;
+  /** What Tailscale Serve says of the caller. */
+  readonly tailscale?: Vouched | undefined;
+  /** What a trusted proxy says of the caller. */
+  readonly proxy?: Vouched | undefined;
+  /** It came through Tailscale Serve, whatever that says. */
+  readonly isFromTailnet?: boolean | undefined;
 }
 
-export type AuthMethod = "device-token" | "token" | "password" | "bootstrap-token" | "internal" | "none";
+export type LocalVerdict = { readonly isProven: true } | { readonly isProven: false; readonly reason: string };
+
+export type AuthMethod =
+  | "local"
+  | "device-token"
+  | "token"
+  | "password"
+  | "tailscale"
+  | "trusted-proxy"
+  | "bootstrap-token"
+  | "internal"
+  | "none";
 
 /** One line of the trace: a method that was tried and what it said. */
 export interface AuthStep {
@@ -48,7 +74,13 @@ export interface AuthStep {
 }
 
 export type AuthDecision =
-  | { readonly ok: true; readonly by: AuthMethod; readonly trace: readonly AuthStep[] }
+  | {
+      readonly ok: true;
+      readonly by: AuthMethod;
+      /** Who it is, where somebody in front of the gateway vouches for a user. */
+      readonly user?: string;
+      readonly trace: readonly AuthStep[];
+    }
   | {
       readonly ok: false;
       readonly code: RefusalCode;
@@ -79,6 +111,8 @@ export function decideAuth(
   const others: [AuthMethod, Verdict][] = [
     ["token", judgeShared(policy, "token", given)],
     ["password", judgeShared(policy, "password", given)],
+    ["tailscale", judgeVouched(presented.tailscale ?? notFromTailnet, given)],
+    ["trusted-proxy", judgeByProxy(policy, presented, given)],
     ["bootstrap-token", judgeInvited(invite)],
     ["internal", judgeInternal(policy, presented, given)],
     ["none", judgeNone(policy, given)],
@@ -86,13 +120,22 @@ export function decideAuth(
   const deviceToken = judgeDeviceToken(presented, given, device);
   // It says who asks, which is enough to ask a person; but a secret that is right as well may be worth more than that.
   const mustDo = deviceToken === narrower && !others.some(([, { outcome }]) => outcome === "accepted");
-  const first: [AuthMethod, Verdict] = ["device-token", mustDo ? { ...narrower, outcome: "accepted" } : deviceToken];
-  const trace = [first, ...others].map(([method, { outcome, reason }]) => ({ method, outcome, reason }));
+  const first: [AuthMethod, Verdict][] = [
+    ["local", judgeLocal(policy, presented, given)],
+    ["device-token", mustDo ? { ...narrower, outcome: "accepted" } : deviceToken],
+  ];
+  const trace = [...first, ...others].map(([method, { outcome, reason }]) => ({ method, outcome, reason }));
   const winner = trace.find(({ outcome }) => outcome === "accepted");
+  if (winner !== undefined && mustBeVouched(policy, presented)) {
+    const reason = presented.tailscale?.ok === false ? presented.tailscale.reason : "tailscale_user_missing";
+    return { ok: false, code: tailscaleCode(reason), reason, wasWrong: false, trace };
+  }
   if (winner !== undefined) {
-    return disagrees(policy, presented, device)
-      ? { ok: false, code: "AUTH_TOKEN_MISMATCH", reason: "header_frame_token_differ", wasWrong: true, trace }
-      : { ok: true, by: winner.method, trace };
+    if (disagrees(policy, presented, device)) {
+      return { ok: false, code: "AUTH_TOKEN_MISMATCH", reason: "header_frame_token_differ", wasWrong: true, trace };
+    }
+    const user = userOf(winner.method, presented);
+    return { ok: true, by: winner.method, ...(user === undefined ? {} : { user }), trace };
   }
   return { ok: false, ...explainRefusal(policy, presented, device, trace, invite), wasWrong: given.length > 0, trace };
 }
@@ -112,6 +155,55 @@ function credentialsOf(presented: Presented): readonly CredentialDigest[] {
   const all = [header, token, deviceToken, password, bootstrapToken];
   const given = new Set(all.filter((value) => value !== undefined && value !== ""));
   return [...given].map((value) => credentialDigest(value ?? ""));
+}
+
+/** A proven local peer could read the token's file: who shows nothing needs nothing (auth.md § 2). */
+function judgeLocal(policy: AuthPolicy, { local }: Presented, given: readonly CredentialDigest[]): Verdict {
+  if (policy.loopback === false) return passed("gateway.auth.loopback is off");
+  if (given.length > 0) return passed("a credential was presented");
+  if (local === undefined) return passed("not asked");
+  return local.isProven ? { outcome: "accepted", reason: "proven local" } : passed(local.reason);
+}
+
+const notFromTailnet: Vouched = { ok: false, reason: "not from the tailnet" };
+
+/** Who shows a bad credential must learn that it is bad, whoever vouches for them (auth.md § 1). */
+function judgeVouched(vouched: Vouched, given: readonly CredentialDigest[]): Verdict {
+  if (!vouched.ok) return passed(vouched.reason);
+  return given.length === 0 ? { outcome: "accepted", reason: vouched.user } : passed("a credential was presented");
+}
+
+function judgeByProxy(
+  policy: AuthPolicy,
+  { proxy = { ok: false, reason: "trusted_proxy_untrusted_source" } }: Presented,
+  given: readonly CredentialDigest[],
+): Verdict {
+  if (policy.mode !== undefined && policy.mode !== "trusted-proxy") return passed(`mode is ${policy.mode}`);
+  return judgeVouched(proxy, given);
+}
+
+/** `require`: nothing else is accepted from the tailnet. */
+function mustBeVouched({ tailscale: mode }: AuthPolicy, { isFromTailnet, tailscale }: Presented): boolean {
+  return mode === "require" && isFromTailnet === true && tailscale?.ok !== true;
+}
+
+function tailscaleCode(reason: string): RefusalCode {
+  switch (reason) {
+    case "tailscale_proxy_missing":
+      return "AUTH_TAILSCALE_PROXY_MISSING";
+    case "tailscale_whois_failed":
+    case "tailscale_whois_unavailable":
+      return "AUTH_TAILSCALE_WHOIS_FAILED";
+    case "tailscale_user_mismatch":
+      return "AUTH_TAILSCALE_IDENTITY_MISMATCH";
+    default:
+      return "AUTH_TAILSCALE_IDENTITY_MISSING";
+  }
+}
+
+function userOf(method: AuthMethod, { tailscale, proxy }: Presented): string | undefined {
+  const vouched = method === "tailscale" ? tailscale : method === "trusted-proxy" ? proxy : undefined;
+  return vouched?.ok === true ? vouched.user : undefined;
 }
 
 function judgeDeviceToken(
@@ -154,7 +246,8 @@ function judgeInvited(invite: InviteVerdict | undefined): Verdict {
 }
 
 function judgeInternal(policy: AuthPolicy, presented: Presented, given: readonly CredentialDigest[]): Verdict {
-  if (!isInternalClient(presented.clientId, presented.clientMode)) return passed("not an internal client");
+  const isOwn = isInternalClient(presented.clientId, presented.clientMode) || presented.isLocalService === true;
+  if (!isOwn) return passed("not an internal client");
   if (!presented.isDirect) return passed("not a direct loopback connection");
   if (given.length === 0) return passed("no credential presented");
   return given.some((value) => isSharedSecret(policy, value)) ? accepted : wrong("internal_mismatch");
@@ -199,8 +292,25 @@ function explainRefusal(
     return { code: "AUTH_BOOTSTRAP_TOKEN_INVALID", reason: `bootstrap_token_${invite.refusal}` };
   }
   if (presented.token || presented.header) return { code: "AUTH_TOKEN_MISMATCH", reason: "token_mismatch" };
+  const { tailscale } = presented;
+  if (presented.isFromTailnet === true && tailscale?.ok === false && (policy.tailscale ?? "disabled") !== "disabled") {
+    return { code: tailscaleCode(tailscale.reason), reason: tailscale.reason };
+  }
+  if (isProxied(policy, presented)) return byProxyRefused(presented);
   if (!presented.hasDevice) return { code: "DEVICE_IDENTITY_REQUIRED", reason: "device_identity_missing" };
   return missingCredential(policy);
+}
+
+/** Where a proxy's word is what counts, its absence is the news; unset modes say so only of what a proxy has forwarded. */
+function isProxied(policy: AuthPolicy, { proxy }: Presented): boolean {
+  if (proxy === undefined || proxy.ok) return false;
+  return (
+    policy.mode === "trusted-proxy" || (policy.mode === undefined && proxy.reason.startsWith("trusted_proxy_user"))
+  );
+}
+
+function byProxyRefused({ proxy }: Presented): { readonly code: RefusalCode; readonly reason: string } {
+  return { code: "AUTH_UNAUTHORIZED", reason: proxy?.ok === false ? proxy.reason : "trusted_proxy_untrusted_source" };
 }
 
 function missingCredential(policy: AuthPolicy): { readonly code: RefusalCode; readonly reason: string } {

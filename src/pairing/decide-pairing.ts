@@ -6,13 +6,24 @@ import type { RefusalCode } from "../protocol/refusals.ts";
 import { normalise } from "../protocol/signed-payload.ts";
 import { holdsScopes, type Role } from "../protocol/vocabulary.ts";
 import { type AuthMethod, isInternalClient } from "./decide-auth.ts";
-import type { DeviceRecord, PairingReason } from "./records.ts";
+import type { ApprovedVia, DeviceRecord, PairingReason } from "./records.ts";
+import { defaultUserScopes } from "./vouched.ts";
 
 export interface PairingPolicy {
   /** Which operators with the shared secret are enrolled without a person: those on a direct loopback connection, or none. */
   readonly autoApproveOperators: "proven-local" | "loopback" | "never";
   /** Further client ids that may work without a device key, up to their scopes, on a direct loopback connection. */
   readonly trustedLocalServices: readonly { readonly id: string; readonly scopes: readonly string[] }[];
+  /** What users may for whom a proxy or the tailnet vouches. */
+  readonly vouched?: VouchedPolicy | undefined;
+}
+
+export interface VouchedPolicy {
+  /** Scopes by user; others get the default ones, within the cap. */
+  readonly scopesOf: Readonly<Record<string, readonly string[]>>;
+  readonly cap: readonly string[] | undefined;
+  /** Their operator devices are enrolled without a person, with these scopes at the most. */
+  readonly enrolDevices: boolean;
 }
 
 /** Who wants in, after authentication. */
@@ -30,6 +41,12 @@ export interface Applicant {
   /** The peer's process was shown to be the gateway's own user and to talk to nobody else (auth.md § 2). */
   readonly isProvenLocal: boolean;
   readonly hasDevice: boolean;
+  /** Who a proxy or the tailnet says it is, when that is what let it in. */
+  readonly user?: string | undefined;
+  /** A page in a browser that comes from an allowed origin. */
+  readonly isBrowser?: boolean;
+  /** Its address is one from which first-time nodes need no approval. */
+  readonly isFromTrustedRange?: boolean;
 }
 
 export type PairingDecision =
@@ -41,7 +58,7 @@ export type PairingDecision =
       readonly why?: string;
     }
   /** In without a person, under a rule; the record is to be written first. */
-  | { readonly ok: "enrol"; readonly via: "local" | "bootstrap"; readonly reason: PairingReason }
+  | { readonly ok: "enrol"; readonly via: ApprovedVia; readonly reason: PairingReason }
   /** A person has to decide. */
   | { readonly ok: "pend"; readonly reason: PairingReason }
   | { readonly ok: "refuse"; readonly code: RefusalCode; readonly message: string };
@@ -52,12 +69,18 @@ export function decidePairing(
   applicant: Applicant,
   device: DeviceRecord | undefined,
 ): PairingDecision {
+  if (applicant.user !== undefined && isBrowserSession(applicant)) return admitUser(policy, applicant, applicant.user);
   if (!applicant.hasDevice) return decideWithoutDevice(policy, applicant);
   const reason = lacking(applicant, device);
   // Also of a device that lacks nothing: an invite is used up by whoever comes with it.
   if (applicant.isInvited === true) return { ok: "enrol", via: "bootstrap", reason: reason ?? "not-paired" };
   if (reason === undefined) return { ok: "admit", scopes: applicant.role === "node" ? [] : applicant.scopes };
   if (mayEnrolAlone(policy, applicant, reason)) return { ok: "enrol", via: "local", reason };
+  if (mayEnrolVouched(policy, applicant, reason)) return { ok: "enrol", via: "silent", reason };
+  // First-time nodes only: an upgrade is for a person (auth.md § 8).
+  if (applicant.role === "node" && reason === "not-paired" && applicant.isFromTrustedRange === true) {
+    return { ok: "enrol", via: "trusted-cidr", reason };
+  }
   return isOwnCaller(applicant) ? { ok: "admit", scopes: applicant.scopes } : { ok: "pend", reason };
 }
 
@@ -80,7 +103,7 @@ function differs(pinned: string | undefined, stated: string | undefined): boolea
 /** Nodes always wait for a person; operators may be let in by who could read the secret on the gateway's host anyway. */
 function mayEnrolAlone(policy: PairingPolicy, applicant: Applicant, reason: PairingReason): boolean {
   if (applicant.role !== "operator" || reason === "metadata-upgrade") return false;
-  if (applicant.authenticatedBy !== "token" && applicant.authenticatedBy !== "password") return false;
+  if (!isAsGoodAsTheSecret(applicant.authenticatedBy)) return false;
   switch (policy.autoApproveOperators) {
     case "proven-local":
       return applicant.isProvenLocal;
@@ -91,9 +114,42 @@ function mayEnrolAlone(policy: PairingPolicy, applicant: Applicant, reason: Pair
   }
 }
 
+/** The shared secret, or a peer that could read it anyway (auth.md § 2). */
+function isAsGoodAsTheSecret(by: AuthMethod): boolean {
+  return by === "token" || by === "password" || by === "local";
+}
+
+function mayEnrolVouched(policy: PairingPolicy, applicant: Applicant, reason: PairingReason): boolean {
+  const { user, role, scopes } = applicant;
+  if (user === undefined || role !== "operator" || reason === "metadata-upgrade") return false;
+  return policy.vouched?.enrolDevices === true && holdsScopes(scopesOfUser(policy, user), scopes);
+}
+
+/** The dashboard, in the browser of a user whom somebody vouches for, needs no pairing (auth.md § 3). */
+function isBrowserSession({ role, clientId, clientMode, isBrowser }: Applicant): boolean {
+  const isPage = clientId === "openclaw-control-ui" || clientMode === "webchat";
+  return role === "operator" && isBrowser === true && isPage;
+}
+
+function admitUser(policy: PairingPolicy, { scopes: asked }: Applicant, user: string): PairingDecision {
+  const held = scopesOfUser(policy, user);
+  const scopes = asked.filter((scope) => holdsScopes(held, [scope]));
+  const removed = asked.filter((scope) => !scopes.includes(scope));
+  if (removed.length === 0) return { ok: "admit", scopes };
+  return { ok: "admit", scopes, removed, why: `not among the scopes of ${user} (gateway.auth.identityScopes)` };
+}
+
+/** What a user may for whom somebody vouches. */
+export function scopesOfUser({ vouched }: PairingPolicy, user: string): readonly string[] {
+  const own = vouched?.scopesOf ?? {};
+  if (Object.hasOwn(own, user)) return own[user] ?? [];
+  const { cap } = vouched ?? {};
+  return cap === undefined ? defaultUserScopes : defaultUserScopes.filter((scope) => holdsScopes(cap, [scope]));
+}
+
 /** The gateway's own callers work without a record; a key of theirs must not make them worse off (auth.md § 4, protocol.md § 5). */
 function isOwnCaller({ role, clientId, clientMode, isDirect, authenticatedBy }: Applicant): boolean {
-  const hasSecret = authenticatedBy === "token" || authenticatedBy === "password" || authenticatedBy === "internal";
+  const hasSecret = isAsGoodAsTheSecret(authenticatedBy) || authenticatedBy === "internal";
   return role === "operator" && isDirect && hasSecret && isInternalClient(clientId, clientMode);
 }
 

@@ -62,7 +62,12 @@ export interface DeviceDescription {
 /** An approved device. */
 export interface DeviceRecord extends DeviceDescription {
   readonly deviceId: string;
+  /** Raw, base64url; empty for a keyless device. */
   readonly publicKey: string;
+  /** It has no key: its token is a plain bearer (`keyless.ts`). */
+  readonly keyless?: true;
+  /** Roles whose token a keyless device has used since it was approved for them: nobody is told it again. */
+  readonly usedRoles?: readonly string[];
   /** Who it was before it took its present key, oldest first. */
   readonly formerDeviceIds?: readonly string[];
   /** A name an operator gave it; it wins over the name the device gave itself. */
@@ -98,7 +103,9 @@ export interface Resolution {
 export interface DeviceRequestRecord extends DeviceDescription {
   readonly requestId: string;
   readonly deviceId: string;
+  /** Empty for a keyless device. */
   readonly publicKey: string;
+  readonly keyless?: true;
   readonly role: string;
   readonly scopes: readonly string[];
   readonly reason: PairingReason;

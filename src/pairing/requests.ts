@@ -59,6 +59,11 @@ export function approveDevice(
     ...(known === undefined ? {} : unpinned(known)),
     deviceId: request.deviceId,
     publicKey: request.publicKey,
+    ...optional("keyless", request.keyless),
+    ...optional(
+      "usedRoles",
+      known?.usedRoles?.filter((role) => role !== request.role),
+    ),
     clientId: request.clientId,
     clientMode: request.clientMode,
     ...optional("displayName", request.displayName ?? known?.displayName),

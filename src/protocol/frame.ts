@@ -53,15 +53,21 @@ export type FieldPolicy = "closed" | "open";
  * Throws `protocol` for text that is no frame; `details.id` is the frame's id where one could be read.
  */
 export function decodeFrame(text: string, fields: FieldPolicy = "open", maxBytes: number = maxPayloadBytes): Frame {
+  return readFrame(parseMessage(text, maxBytes), fields);
+}
+
+/**
+ * Text -> JSON value, whatever it says. Throws `protocol` for what is longer than `maxBytes`, nested too deep, or no JSON; the last has
+ * `details.notJson`.
+ */
+export function parseMessage(text: string, maxBytes: number): unknown {
   if (isLongerThan(text, maxBytes)) throw notAFrame(`message of more than ${maxBytes} bytes`);
   if (isNestedTooDeep(text)) throw notAFrame(`message nested deeper than ${maxNesting} levels`);
-  let value: unknown;
   try {
-    value = JSON.parse(text);
+    return JSON.parse(text);
   } catch (cause) {
     throw new OpenClawError("protocol", "message is not JSON", { cause, details: { notJson: true } });
   }
-  return readFrame(value, fields);
 }
 
 /** Frame -> text. */

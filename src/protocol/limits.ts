@@ -38,3 +38,6 @@ export const maxInviteLifeMs = 7 * 86_400_000;
 
 /** Milliseconds that an old device token may live on beside the one that follows it: 30 days. */
 export const maxOverlapMs = 30 * 86_400_000;
+
+/** Members of one JSON-RPC batch: each may be a call that somebody waits for. */
+export const maxBatchMembers = 64;

@@ -10,7 +10,7 @@ import { type Role, roles } from "./vocabulary.ts";
 const text = v.pipe(v.string(), v.nonEmpty("must not be empty"));
 const none = v.optional(v.object({}), {});
 
-interface MethodRule {
+export interface MethodRule {
   readonly params: v.GenericSchema;
   /** The role that may call it; undefined = either, for its own device. */
   readonly role?: Role;
@@ -188,6 +188,8 @@ export interface PendingDevice {
   readonly silent: boolean;
   readonly isRepair: boolean;
   readonly reason?: string;
+  /** It has no key: its token will be a plain bearer, good for whoever holds it (ours). */
+  readonly keyless?: true;
   /** What to compare with the device's own display, once the device has answered (ours). */
   readonly sas?: PairingCode;
   /** Milliseconds since the epoch of the last refresh; the request lives five minutes from it. */
@@ -214,6 +216,8 @@ export interface TokenSummary {
 export interface PairedDevice {
   readonly deviceId: string;
   readonly publicKey: string;
+  /** It has no key: its token is a plain bearer, good for whoever holds it (ours). */
+  readonly keyless?: true;
   /** Who it was before it took its present key, oldest first (ours). */
   readonly formerDeviceIds?: readonly string[];
   readonly displayName?: string;

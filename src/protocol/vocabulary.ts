@@ -25,6 +25,9 @@ export const clientIds = [
   "openclaw-worker",
 ] as const;
 
+/** Who clients of the JSON-RPC dialect are in lists, log lines and `gateway.trustedLocalServices`; none of ours may call itself that. */
+export const jsonRpcClientId = "json-rpc";
+
 export const clientModes = ["webchat", "cli", "ui", "backend", "node", "probe", "test", "worker"] as const;
 export type ClientMode = (typeof clientModes)[number];
 

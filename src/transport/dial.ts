@@ -3,24 +3,21 @@
  * error, and nothing secret is sent before the step in front of it has held.
  */
 import type { ClientRequest, IncomingMessage } from "node:http";
-import { connect as connectTcp, isIP, type Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
+import { connect as connectTcp, type Socket } from "node:net";
 import { isFailure, OpenClawError, systemCode } from "../errors.ts";
 import { maxPayloadBytes } from "../protocol/limits.ts";
 import type { Secret } from "../secret.ts";
 import { type CloseInfo, FrameSocket, type FrameSocketListener } from "./frame-socket.ts";
-import { isPlainAnswer, isTlsAlert, plainNotTls, speaksTls, tlsNotPlain } from "./tls-mismatch.ts";
+import type { TlsChoices } from "./tls.ts";
+import { isTlsAlert, speaksTls, tlsNotPlain } from "./tls-mismatch.ts";
 import { givenUp, hostOf, hungUp, portOf, type Step, timedOut, unreachable } from "./unreachable.ts";
-import { upgradeRefusal } from "./upgrade-refusal.ts";
 
-export interface DialOptions {
+export interface DialOptions extends TlsChoices {
   /** `ws://` or `wss://`, host, port and path. Never with credentials. */
   readonly url: string;
   /** Sent as `Authorization: Bearer` on the upgrade. */
   readonly bearer?: Secret | undefined;
   readonly headers?: readonly (readonly [name: string, value: Secret])[];
-  /** SHA-256 of the certificate, hex; colons and case do not count. With a pin no certificate authority is asked. */
-  readonly tlsFingerprint?: string | undefined;
   /** Where the URL's host is really dialled: the near end of a tunnel to it. */
   readonly dialAt?: DialAddress | undefined;
   /** Milliseconds for all steps together. */
@@ -44,7 +41,9 @@ export async function dial(options: DialOptions, listener: FrameSocketListener):
     socket = await openTcp(url, options.dialAt, signal);
     if (url.protocol === "wss:") {
       step = "tls-handshake";
-      socket = await openTls(socket, url, options.tlsFingerprint, signal);
+      const { openTls } = await import("./tls.ts");
+      assertStillOpen(socket, url, signal);
+      socket = await openTls(socket, url, options, signal);
     }
     step = "http-upgrade";
     return await upgrade(socket, url, options, signal, listener);
@@ -82,44 +81,6 @@ function openTcp(url: URL, dialAt: DialAddress | undefined, signal: AbortSignal)
       signal.removeEventListener("abort", stop);
       reject(unreachable(url, error));
     });
-  });
-}
-
-async function openTls(tcp: Socket, url: URL, pin: string | undefined, signal: AbortSignal): Promise<TLSSocket> {
-  const tls = await import("node:tls");
-  assertStillOpen(tcp, url, signal);
-  const host = hostOf(url);
-  const socket = tls.connect({
-    socket: tcp,
-    host, // what the certificate has to be for; the connection itself is there already
-    ...(isIP(host) === 0 ? { servername: host } : {}),
-    rejectUnauthorized: pin === undefined,
-    checkServerIdentity: pin === undefined ? tls.checkServerIdentity : () => undefined,
-  });
-  await new Promise<void>((resolve, reject) => {
-    const stop = () => socket.destroy(new Error("aborted"));
-    signal.addEventListener("abort", stop, { once: true });
-    socket.once("secureConnect", () => {
-      signal.removeEventListener("abort", stop);
-      resolve();
-    });
-    socket.once("error", (error) => {
-      signal.removeEventListener("abort", stop);
-      reject(tlsFailed(url, error));
-    });
-  });
-  if (pin !== undefined) assertPin(socket, url, pin);
-  return socket;
-}
-
-/** The token leaves only after this has held. */
-function assertPin(socket: TLSSocket, url: URL, pin: string): void {
-  const plain = (hex: string) => hex.replaceAll(":", "").toLowerCase();
-  const seen = plain(socket.getPeerCertificate().fingerprint256 ?? "");
-  if (seen === plain(pin)) return;
-  throw new OpenClawError("tls-pin-mismatch", `the certificate of ${url.host} is not the pinned one`, {
-    hint: `it has SHA-256 ${seen}; if the certificate was replaced on purpose, pass that as --tls-fingerprint`,
-    details: { expected: plain(pin), seen },
   });
 }
 
@@ -167,10 +128,12 @@ async function upgrade(
       settle(() => resolve(frames));
     });
     web.once("unexpected-response", (_request: ClientRequest, response: IncomingMessage) => {
-      void upgradeRefusal(url, response).then((error) => {
-        socket.destroy();
-        settle(() => reject(error));
-      });
+      void import("./upgrade-refusal.ts")
+        .then(({ upgradeRefusal }) => upgradeRefusal(url, response, options))
+        .then((error) => {
+          socket.destroy();
+          settle(() => reject(error));
+        });
     });
     web.once("error", (error) => settle(() => reject(brokenUpgrade(url, error))));
   });
@@ -180,23 +143,6 @@ async function upgrade(
 function assertStillOpen(socket: Socket, url: URL, signal: AbortSignal): void {
   signal.throwIfAborted();
   if (socket.destroyed || socket.readableEnded) throw hungUp(url, socket.errored ?? undefined);
-}
-
-function tlsFailed(url: URL, cause: Error): OpenClawError {
-  if (isPlainAnswer(cause)) return plainNotTls(url, cause);
-  const code = systemCode(cause) ?? "no code";
-  return new OpenClawError("tls-failed", `no TLS connection to ${url.host}: ${reasonOf(cause)} (${code})`, {
-    hint: "a self-signed certificate needs --tls-fingerprint; a gateway without TLS needs ws:// instead of wss://",
-    cause,
-    details: { systemCode: code },
-  });
-}
-
-/** OpenSSL's messages are `id:error:code:library:function:reason:file:line`; only the reason is for people. */
-function reasonOf({ message }: Error): string {
-  const [line = ""] = message.split("\n");
-  const [, reason = line] = /:SSL routines:[^:]*:([^:]+):/u.exec(line) ?? [];
-  return reason;
 }
 
 function brokenUpgrade(url: URL, cause: Error): OpenClawError {

@@ -1,13 +1,17 @@
 /** What an HTTP answer means that came instead of an upgrade. */
 import type { IncomingMessage } from "node:http";
 import { OpenClawError } from "../errors.ts";
+import { recogniseEdge } from "./edge.ts";
+import { masked, refusedByEdge, type SentAlong } from "./edge-refusal.ts";
 import { retryAfterMs } from "./retry-after.ts";
 
-/** The failure. The body is read as far as it can explain anything. */
-export async function upgradeRefusal(url: URL, response: IncomingMessage): Promise<OpenClawError> {
-  const status = response.statusCode ?? 0;
-  const { said, code } = explanation(await readBody(response));
-  const afterMs = retryAfterMs(response.headers["retry-after"], response.headers.date, Date.now());
+/** The failure. The body is read as far as it can explain anything; what it repeats of our secrets is left out. */
+export async function upgradeRefusal(url: URL, response: IncomingMessage, sent: SentAlong): Promise<OpenClawError> {
+  const { statusCode: status = 0, headers } = response;
+  const body = masked(await readBody(response), sent);
+  const { said, code, isGateways } = explanation(body);
+  const edge = recogniseEdge({ status, headers, body, isGateways });
+  const afterMs = retryAfterMs(headers["retry-after"], headers.date, Date.now());
   const details: Record<string, unknown> = {
     status,
     ...(said === undefined ? {} : { said }),
@@ -15,17 +19,11 @@ export async function upgradeRefusal(url: URL, response: IncomingMessage): Promi
     ...(afterMs === undefined ? {} : { retryAfterMs: afterMs }),
   };
   const suffix = said === undefined ? "" : `: ${said}`;
+  if (edge !== undefined) return refusedByEdge(url, edge, details, sent);
   if (status === 401 || status === 403) {
     return new OpenClawError("upgrade-refused", `${url.host} refused the upgrade with HTTP ${status}${suffix}`, {
       hint: "the gateway, or a proxy in front of it, wants other credentials: check --token, or --header for an access proxy",
       details,
-    });
-  }
-  if (status >= 300 && status < 400) {
-    const to = response.headers.location;
-    return new OpenClawError("upgrade-refused", `${url.host} answered the upgrade with a redirect (HTTP ${status})`, {
-      hint: "that is what a login proxy does; give it its service token with --header. Redirects are not followed: they could carry the token elsewhere",
-      details: { ...details, ...(to === undefined ? {} : { location: to.slice(0, 200) }) },
     });
   }
   if (status === 429) {
@@ -37,7 +35,7 @@ export async function upgradeRefusal(url: URL, response: IncomingMessage): Promi
     });
   }
   return new OpenClawError("not-a-gateway", `${url.host} answered HTTP ${status} instead of a WebSocket upgrade`, {
-    hint: "check the port and the path: something else listens there",
+    hint: "check the port and the path: something else listens there, or a proxy that does not pass the Upgrade header on",
     details,
   });
 }
@@ -56,23 +54,31 @@ async function readBody(response: IncomingMessage): Promise<string> {
   } catch {
     // The connection broke while it was explaining itself; what came so far has to do.
   }
-  return Buffer.concat(chunks).toString("utf8");
+  return Buffer.concat(chunks).toString("utf8", 0, maxExplanationBytes);
+}
+
+interface Explanation {
+  readonly said?: string | undefined;
+  readonly code?: string;
+  /** Whether it is in the form that gateways use. */
+  readonly isGateways: boolean;
 }
 
 /** The sentence in a refusal's body: JSON `error.message` with its `error.code`, or one line of plain text. HTML explains nothing. */
-function explanation(body: string): { readonly said?: string | undefined; readonly code?: string } {
+function explanation(body: string): Explanation {
   try {
     const parsed: unknown = JSON.parse(body);
     if (typeof parsed === "object" && parsed !== null && "error" in parsed) {
       const { error } = parsed;
       if (typeof error === "object" && error !== null && "message" in error) {
         const code = "code" in error && typeof error.code === "string" ? { code: error.code.slice(0, 100) } : {};
-        return { said: String(error.message).slice(0, 300), ...code };
+        return { said: String(error.message).slice(0, 300), ...code, isGateways: true };
       }
     }
   } catch {
     // Not JSON: perhaps a sentence.
   }
   const line = body.trim().split("\n")[0] ?? "";
-  return line === "" || line.startsWith("<") || line.startsWith("{") ? {} : { said: line.slice(0, 200) };
+  if (line === "" || line.startsWith("<") || line.startsWith("{")) return { isGateways: false };
+  return { said: line.slice(0, 200), isGateways: false };
 }

@@ -9,6 +9,7 @@ import { createIdentity } from "../../src/identity/device-identity.ts";
 import type { EventFrame } from "../../src/protocol/frame.ts";
 import { systemRuntime } from "../../src/runtime.ts";
 import { Secret } from "../../src/secret.ts";
+import { answering, startRawServer } from "../fixtures/raw-server.ts";
 import { startHalfGateway } from "./half-gateway.ts";
 import { emptySnapshot } from "./scripted-gateway.ts";
 import { makeIdentity } from "../support/node-host.ts";
@@ -177,7 +178,7 @@ test.each<
   [string, (socket: { send(text: string): void; close(code?: number, reason?: string): void }) => void, string]
 >([
   ["speaks another language", (socket) => socket.send("hello"), "not-a-gateway"],
-  ["sends frames of another shape", (socket) => socket.send('{"jsonrpc":"2.0"}'), "not-a-gateway"],
+  ["sends frames of another shape", (socket) => socket.send('{"protocol":"2.0"}'), "not-a-gateway"],
   ["closes without a word", (socket) => socket.close(), "unreachable"],
   ["restarts", (socket) => socket.close(1012, "service restart"), "starting"],
   ["asks to come later", (socket) => socket.close(1013, "gateway starting"), "starting"],
@@ -312,3 +313,26 @@ test.each(["with blanks in it", "pässwörd", "日本"])(
     expect(session.hello.auth?.method).toBe("password");
   },
 );
+
+test.each<[what: string, more: Partial<ConnectOptions>, header: boolean]>([
+  ["a token", { credential: secret("token", "s3cret") }, false],
+  ["a password", { credential: secret("password", "s3cret") }, false],
+  ["a device token that was remembered", { credential: secret("deviceToken", "s3cret") }, false],
+  ["an edge's header", { credential: undefined }, true],
+])("%s leaves over plain ws to this machine only, or where that was allowed", async (_what, more, hasHeader) => {
+  await using server = await startRawServer(answering("HTTP/1.1 404 Not Found\r\n\r\n"));
+  const headers = hasHeader ? ([["X-Edge", new Secret("s3cret")]] as const) : [];
+  // The kernel takes it for loopback; we do not.
+  const url = `ws://0.0.0.0:${server.port}`;
+  const attempt = (gateway: Partial<ConnectOptions["gateway"]>) =>
+    connectGateway(asOperator(url, { ...more, gateway: { url, headers, ...gateway } }));
+  const failure = await attempt({}).catch((error: unknown) => error);
+  expect(failure).toMatchObject({ code: "insecure-transport", details: { url } });
+  expect(String(failure)).not.toContain("s3cret");
+  expect(server.connections).toBe(0);
+  await expect(attempt({ insecureWs: true })).rejects.toMatchObject({ code: "not-a-gateway" });
+  await expect(attempt({ dialAt: { host: "127.0.0.1", port: server.port } })).rejects.toMatchObject({
+    code: "not-a-gateway",
+  });
+  expect(server.heard.match(/s3cret/gu)).toHaveLength(2);
+});

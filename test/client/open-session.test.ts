@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { openSession, originOf, type SessionOptions } from "../../src/client/open-session.ts";
 import { Secret } from "../../src/secret.ts";
 import { readSetupCode } from "../../src/protocol/setup-code.ts";
+import { answering, startRawServer } from "../fixtures/raw-server.ts";
 import { makeIdentity, Memory } from "../support/node-host.ts";
 import { at, listAt, textAt } from "../support/raw-client.ts";
 import { sharedToken, startGateway, type World } from "../support/world.ts";
@@ -202,4 +203,30 @@ test("one that the gateway knows nothing of fails on the upgrade already", async
   await expect(openSession({ ...options, identity: makeIdentity(), bootstrap })).rejects.toMatchObject({
     code: "bootstrap-invalid",
   });
+});
+
+test("an edge that refuses is shown one credential, and no token is forgotten over it", async () => {
+  const page = "<html><title>Log in</title></html>";
+  await using edge = await startRawServer(
+    answering(`HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\n\r\n${page}`),
+  );
+  const [memory, identity] = [new Memory(), makeIdentity()];
+  const url = `ws://127.0.0.1:${edge.port}`;
+  const key = { gateway: originOf(url), deviceId: identity.deviceId, role: "node" };
+  const [token, previous] = [new Secret("the-new-token"), new Secret("the-old-token")];
+  await memory.remember(key, { token, previous, scopes: [], updatedAtMs: 1 });
+  const options: SessionOptions = {
+    gateway: { url },
+    client,
+    role: "node",
+    scopes: [],
+    identity,
+    memory,
+    timeoutMs: 20_000,
+  };
+  for (const more of [{ configured: right }, { explicit: wrong }]) {
+    await expect(openSession({ ...options, ...more })).rejects.toMatchObject({ code: "upgrade-refused" });
+  }
+  expect(edge.connections).toBe(2);
+  expect((await memory.recall(key))?.token.reveal()).toBe("the-new-token");
 });

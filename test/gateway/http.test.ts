@@ -1,28 +1,36 @@
-/** Plain HTTP on the gateway's port (protocol.md § 1.2), and requests that are hardly HTTP at all. */
+/** Plain HTTP on the gateway's port (protocol.md § 1.2, auth.md § 7), and requests that are hardly HTTP at all. */
 import { once } from "node:events";
 import { connect as connectTcp } from "node:net";
 import { text as readAll } from "node:stream/consumers";
 import { expect, test } from "vitest";
-import { startGateway } from "../support/world.ts";
+import { sharedToken, startGateway } from "../support/world.ts";
 
-test.each([
-  ["/health", { ok: true, status: "live" }],
-  ["/healthz", { ok: true, status: "live" }],
-  ["/health?probe=1", { ok: true, status: "live" }],
-  ["/ready", { ready: true, failing: [], uptimeMs: expect.any(Number) }],
-  ["/readyz", { ready: true, failing: [], uptimeMs: expect.any(Number) }],
-])("GET %s tells how the gateway is, without a credential", async (path, body) => {
+const authorized = { Authorization: `Bearer ${sharedToken}` };
+
+test.each(["/health", "/healthz", "/health?probe=1"])("GET %s tells everyone that the gateway lives", async (path) => {
   await using world = await startGateway();
   const response = await fetch(world.httpUrl + path);
   expect(response.status).toBe(200);
   expect(response.headers.get("cache-control")).toBe("no-store");
   expect(response.headers.get("content-type")).toBe("application/json");
-  expect(await response.json()).toEqual(body);
+  expect(await response.json()).toEqual({ ok: true, status: "live" });
+});
+
+test.each(["/ready", "/readyz"])("GET %s tells how the gateway is to who may know", async (path) => {
+  await using world = await startGateway({ auth: { token: sharedToken, loopback: false } });
+  const forwarded = { "X-Forwarded-For": "192.0.2.1" };
+  expect((await fetch(world.httpUrl + path, { headers: forwarded })).status).toBe(401);
+  // Whoever asks straight from this machine needs no secret for that.
+  expect((await fetch(world.httpUrl + path)).status).toBe(200);
+  const response = await fetch(world.httpUrl + path, { headers: authorized });
+  expect(response.status).toBe(200);
+  expect(response.headers.get("cache-control")).toBe("no-store");
+  expect(await response.json()).toEqual({ ready: true, failing: [], uptimeMs: expect.any(Number) });
 });
 
 test.each(["/health", "/healthz", "/ready", "/readyz"])("HEAD %s says the same without a body", async (path) => {
   await using world = await startGateway();
-  const response = await fetch(world.httpUrl + path, { method: "HEAD" });
+  const response = await fetch(world.httpUrl + path, { method: "HEAD", headers: authorized });
   expect(response.status).toBe(200);
   expect(await response.text()).toBe("");
 });
@@ -35,12 +43,28 @@ test.each(["POST", "PUT", "DELETE", "OPTIONS"])("%s /health is a method that doe
   expect(response.headers.get("cache-control")).toBe("no-store");
 });
 
-test.each(["/", "/devices", "/health/x", "/%2e%2e/etc/passwd", "//health"])("GET %s is not found", async (path) => {
+test.each(["/", "/devices", "/health/x", "/Health"])("GET %s is not found", async (path) => {
   await using world = await startGateway();
-  const answer = await exchange(world.gateway.port, `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
-  expect(answer).toMatch(/^HTTP\/1\.1 404 /u);
-  expect(answer.toLowerCase()).toContain("cache-control: no-store");
+  const response = await fetch(world.httpUrl + path, { headers: authorized });
+  expect(response.status).toBe(404);
+  expect(response.headers.get("cache-control")).toBe("no-store");
+  expect(await response.json()).toEqual({
+    error: { message: "nothing answers here", type: "not_found", code: "unknown_path" },
+  });
 });
+
+test.each(["/%2e%2e/etc/passwd", "//health", "http://x/health", "/health#x", "*"])(
+  "GET %s is no path that is answered, with or without a credential",
+  async (target) => {
+    await using world = await startGateway();
+    const answer = await exchange(
+      world.gateway.port,
+      `GET ${target} HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorized.Authorization}\r\nConnection: close\r\n\r\n`,
+    );
+    expect(answer).toMatch(/^HTTP\/1\.1 400 [\s\S]*"code":"bad_path"/u);
+    expect(answer.toLowerCase()).toContain("cache-control: no-store");
+  },
+);
 
 test.each([
   ["an SSH banner", "SSH-2.0-OpenSSH_9.9\r\n", /^HTTP\/1\.1 400 /u],

@@ -39,15 +39,7 @@ test("the record of a silent enrolment says that it was local", async () => {
 });
 
 test("a peer that no table knows is not proven", async () => {
-  const peer = {
-    address: "127.0.0.1",
-    port: 1,
-    host: undefined,
-    origin: undefined,
-    userAgent: undefined,
-    forwarded: undefined,
-  };
-  await expect(proveLocal({ ...peer, isLoopback: true, isDirect: true }, 2)).resolves.toEqual({
+  await expect(proveLocal({ port: 1, isDirect: true }, 2)).resolves.toEqual({
     isProven: false,
     reason: "peer-unknown",
   });

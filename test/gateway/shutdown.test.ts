@@ -75,7 +75,7 @@ test("a connection that comes while the gateway stops is turned away", async () 
   socket.write("GET /ready HTTP/1.1\r\n");
   await fetch(`${world.httpUrl}/health`); // by now the line above was read
   const closing = world.gateway.close();
-  socket.write("Host: x\r\n\r\n");
+  socket.write(`Host: x\r\nAuthorization: Bearer ${sharedToken}\r\n\r\n`);
   const [answer] = (await once(socket, "data")) as [Buffer];
   expect(String(answer)).toMatch(/^HTTP\/1\.1 503 [\s\S]*"failing":\["stopping"\]/u);
   socket.destroy();

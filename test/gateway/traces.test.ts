@@ -8,7 +8,17 @@ import { sharedToken, startGateway, type World } from "../support/world.ts";
 
 const device = makeDevice();
 const auth = { token: sharedToken };
-const methods = ["device-token", "token", "password", "bootstrap-token", "internal", "none"];
+const methods = [
+  "local",
+  "device-token",
+  "token",
+  "password",
+  "tailscale",
+  "trusted-proxy",
+  "bootstrap-token",
+  "internal",
+  "none",
+];
 const untilProof = ["upgrade:passed", "frame:accepted", "params:accepted", "protocol:accepted", "role:accepted"];
 
 /** The one decision and the one line of a refusal; the trace in short, and its last step in full. */
@@ -95,8 +105,8 @@ test("a wrong token ends with what every method says, and what follows from it",
   await using world = await startGateway();
   await world.connect({ device, auth: { token: "wrong" } });
   const { steps, last } = refusalOf(world);
-  expect(steps.slice(-9, -7)).toEqual(["origin:passed", "device-proof:accepted"]);
-  expect(steps.slice(-7, -1).map((step) => step.split(":")[0])).toEqual(methods);
+  expect(steps.slice(-12, -10)).toEqual(["origin:passed", "device-proof:accepted"]);
+  expect(steps.slice(-10, -1).map((step) => step.split(":")[0])).toEqual(methods);
   expect([steps.at(-1), last]).toEqual(["authentication:refused", "token_mismatch"]);
 });
 
@@ -116,7 +126,7 @@ test("whoever guesses at invites ends before anything more is tried", async () =
   const trace = world.decisions.items[1]?.trace ?? [];
   expect(trace.slice(-2)).toMatchObject([
     { method: "device-proof", outcome: "accepted" },
-    { method: "limit", outcome: "refused", reason: "too many wrong invites" },
+    { method: "limit", outcome: "refused", reason: "too many wrong attempts (bootstrap-token)" },
   ]);
 });
 
@@ -213,9 +223,10 @@ test.each<[string, string, string, number, string]>([
   ["a method that does not exist", "DELETE", "/health", 405, "method_not_allowed"],
 ])("%s", async (_name, method, path, status, why) => {
   await using world = await startGateway();
-  const response = await fetch(world.httpUrl + path, { method });
+  const response = await fetch(world.httpUrl + path, { method, headers: { "X-OpenClaw-Token": sharedToken } });
   expect(response.status).toBe(status);
-  expect(refusalOf(world)).toMatchObject({ code: `HTTP ${status}`, steps: ["http:refused"], last: why });
+  const { code, steps, last } = refusalOf(world);
+  expect([code, steps.at(-1), last]).toEqual([`HTTP ${status}`, "http:refused", why]);
   expect(world.runtime.lines.items.at(-1)?.fields).toMatchObject({ method, path: path.split("?")[0] });
   expect(JSON.stringify(world.runtime.lines.items)).not.toContain("secret");
 });

@@ -497,7 +497,17 @@ describe("of any policy and any connect", () => {
     hasDevice: fc.boolean(),
   });
   const anyDevice = fc.constantFrom(undefined, device, rotated, revoked, narrowed);
-  const methods: AuthMethod[] = ["device-token", "token", "password", "bootstrap-token", "internal", "none"];
+  const methods: AuthMethod[] = [
+    "local",
+    "device-token",
+    "token",
+    "password",
+    "tailscale",
+    "trusted-proxy",
+    "bootstrap-token",
+    "internal",
+    "none",
+  ];
   const anyInvite = fc.constantFrom(undefined, ...Object.values(invites));
 
   test("the answer names every method in order, and the first that accepted decides", () => {

@@ -4,6 +4,7 @@
  * something wrong to see it refused needs to say nothing about it here.
  */
 import { at } from "./raw-client.ts";
+import { asFrames } from "./rpc-frames.ts";
 import { ours, theirs } from "./wire-deviations.ts";
 import { type Finding, WireJudge } from "./wire-schemas.ts";
 import type { WireEnd, WireText } from "./wire-watch.ts";
@@ -63,9 +64,10 @@ class EndCheck {
   }
 
   hear({ from, text }: WireText): void {
-    const frame = parse(text);
-    if (from === "client") this.#hearClient(frame);
-    else this.#hearGateway(frame);
+    for (const frame of asFrames(parse(text))) {
+      if (from === "client") this.#hearClient(frame);
+      else this.#hearGateway(frame);
+    }
   }
 
   /** What is not listed for us, nor for the version that the gateway says it has. */

@@ -97,7 +97,7 @@ export class RawClient implements AsyncDisposable {
   }
 
   /** Opens the WebSocket and no more. Rejects with `UpgradeRefused` when an HTTP answer comes instead. */
-  static open(url: string, headers: Readonly<Record<string, string>> = {}): Promise<RawClient> {
+  static open(url: string, headers: Readonly<Record<string, string | string[]>> = {}): Promise<RawClient> {
     return new Promise((resolve, reject) => {
       const socket = new WebSocket(url, { headers, perMessageDeflate: false });
       const client = new RawClient(socket);

@@ -95,6 +95,8 @@ export class RunningCli implements AsyncDisposable {
 export class SpawnedCli implements AsyncDisposable {
   readonly child: ChildProcess;
   readonly events = new Recorder<CliEvent>();
+  /** Lines of standard error. */
+  readonly talk = new Recorder<string>();
   readonly ended: Promise<CliResult & { readonly signal: NodeJS.Signals | null }>;
 
   constructor(line: string | readonly string[], { env = {}, stdin }: Pick<CliOptions, "env" | "stdin">) {
@@ -107,7 +109,7 @@ export class SpawnedCli implements AsyncDisposable {
     const { promise, resolve } = Promise.withResolvers<CliResult & { signal: NodeJS.Signals | null }>();
     this.ended = promise;
     const stdout = new Collector((text) => recordEvent(this.events, words, text));
-    const stderr = new Collector(() => {});
+    const stderr = new Collector(this.talk.push);
     this.child.stdout?.setEncoding("utf8").on("data", (text: string) => stdout.write(text));
     this.child.stderr?.setEncoding("utf8").on("data", (text: string) => stderr.write(text));
     this.child.once("close", (code, signal) => {

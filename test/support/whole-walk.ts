@@ -12,6 +12,7 @@ import { approvalsInMemory } from "../node/handlers/approvals-in-memory.ts";
 import { makeIdentity, Memory, startNode, type TestNode } from "./node-host.ts";
 import { at, RawClient, textAt } from "./raw-client.ts";
 import { Recorder } from "./recorder.ts";
+import { pairKeyless } from "./rpc-client.ts";
 import { everyScope, sharedToken, startGateway } from "./world.ts";
 import { startWireTap, type TappedMessage } from "./wire-tap.ts";
 
@@ -49,6 +50,7 @@ export async function walkTheProtocol(): Promise<readonly TappedMessage[]> {
   await inviteSomebody(operator, connect);
   await connectInEveryForm(operator, identity, connect);
   await speakAsNode(operator, connect);
+  await pairWithoutKey(operator, world.url);
   await changeTokens(operator, kitchen, nodeId, identity, connect);
   await refuseOldProtocol(tap.url);
   await events.find(({ event }) => event === "tick");
@@ -213,6 +215,14 @@ async function speakAsNode(operator: GatewaySession, connect: Connect): Promise<
   await node.call("node.event", { event: "walk", payloadJSON: "{}" });
   await node.call("node.invoke.result", { id: "late", nodeId: identity.deviceId, ok: true, payloadJSON: "{}" });
   await refused(node.call("node.list", {})); // an operator's method
+}
+
+/** What operators see of a client of the other dialect that asks for a token of its own. */
+async function pairWithoutKey(operator: GatewaySession, url: string): Promise<void> {
+  const approve = (requestId: string) => operator.call("device.pair.approve", { requestId });
+  const { deviceId } = await pairKeyless(url, approve, { displayName: "panel" });
+  await operator.call("device.pair.list", {});
+  await operator.call("device.pair.remove", { deviceId });
 }
 
 async function changeTokens(

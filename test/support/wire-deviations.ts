@@ -18,6 +18,8 @@ export const ours: Deviations = {
   "connect params /sas is not in the schema":
     "the device's side of a pairing code; goes only to gateways whose refusal asked for it",
   "device.pair.requested event /reason is not in the schema": "says why a device that is known asks again",
+  "device.pair.requested event /keyless is not in the schema":
+    "who approves has to know that the token will be good for whoever holds it",
   "device.pair.setupCode params /ttlMs is not in the schema":
     "this and the next go only to gateways with the capability invites",
   "device.pair.setupCode params /displayName is not in the schema": "what the node is to be called",

@@ -169,6 +169,7 @@ describe("a port where no gateway answers", () => {
 });
 
 describe("an HTTP answer instead of an upgrade", () => {
+  const refusal = { name: "an access proxy in front of the gateway", answer: "refusal", wants: [], sent: [] };
   const json = (message: string) => JSON.stringify({ error: { message, type: "x" } });
   const http = (status: string, headers: readonly string[], body: string) =>
     [`HTTP/1.1 ${status}`, ...headers, `Content-Length: ${Buffer.byteLength(body)}`, "", body].join("\r\n");
@@ -184,7 +185,12 @@ describe("an HTTP answer instead of an upgrade", () => {
     ],
     ["401 Unauthorized", [], "", { code: "upgrade-refused", details: { status: 401 } }],
     ["403 Forbidden", [], "no entry\nfor you", { code: "upgrade-refused", details: { status: 403, said: "no entry" } }],
-    ["403 Forbidden", [], "<h1>Access denied</h1>", { code: "upgrade-refused", details: { status: 403 } }],
+    [
+      "403 Forbidden",
+      [],
+      "<h1>Access denied</h1>",
+      { code: "upgrade-refused", details: { status: 403, edge: refusal } },
+    ],
     ["404 Not Found", [], "Not Found", { code: "not-a-gateway", details: { status: 404, said: "Not Found" } }],
     [
       "429 Too Many Requests",

@@ -1,12 +1,15 @@
 /** Who calls a method, and how far that reaches. */
+import { isInternalClient } from "../../pairing/decide-auth.ts";
 import { missingScope } from "../../protocol/wire-error.ts";
 import type { Decider } from "../change-parts.ts";
 import type { Session } from "../session.ts";
 
 /** The caller, for the audit line. */
 export function deciderOf({ facts }: Session): Decider {
-  const { connId, deviceId, remoteAddress: address, displayName, clientId } = facts;
-  return { connId, deviceId, address, name: displayName ?? clientId };
+  const { connId, deviceId, remoteAddress: address, displayName, clientId, clientMode } = facts;
+  // The gateway's own callers are its owner's hands.
+  const isOwn = deviceId === undefined && isInternalClient(clientId, clientMode);
+  return { connId, deviceId, address, name: isOwn ? "the gateway's owner" : (displayName ?? clientId) };
 }
 
 /** True when a session may see and change only its own device: it came with a device token and is no admin. */
