@@ -79,11 +79,9 @@ function rootPage(program: Command): string {
 }
 
 function groupPage(group: Command): string {
-  const leaves = group.commands.length > 0 ? group.commands : [group];
-  const path = (command: Command) =>
-    command === group ? `openclaw ${group.name()}` : `openclaw ${group.name()} ${command.name()}`;
-  const synopsis = leaves.map((command) => `.B ${path(command)}\n${escape(usageOf(command))}\n.br`).join("\n");
-  const sections = leaves.map((command): [string, string] => {
+  const leaves = leavesOf(group, `openclaw ${group.name()}`);
+  const synopsis = leaves.map(([path, command]) => `.B ${path}\n${escape(usageOf(command))}\n.br`).join("\n");
+  const sections = leaves.map(([path, command]): [string, string] => {
     const aliases = command.aliases().map((alias) => `Also: openclaw ${group.name()} ${alias}.`);
     const parts = [
       escape(command.description()),
@@ -92,9 +90,9 @@ function groupPage(group: Command): string {
       terms(optionsOf(command)),
       examplesOf(command),
     ];
-    return [path(command).toUpperCase(), parts.filter((part) => part !== "").join("\n.PP\n")];
+    return [path.toUpperCase(), parts.filter((part) => part !== "").join("\n.PP\n")];
   });
-  const usesTarget = leaves.some((command) => command.options.some(isTargetOption));
+  const usesTarget = leaves.some(([, command]) => command.options.some(isTargetOption));
   const target: [string, string][] = usesTarget
     ? [
         [
@@ -105,6 +103,12 @@ function groupPage(group: Command): string {
     : [];
   const see = ["SEE ALSO", ".BR openclaw (1)"] as const;
   return page(`openclaw-${group.name()}`, group.description(), [["SYNOPSIS", synopsis], ...sections, ...target, see]);
+}
+
+/** Every command that does something, with its words. */
+function leavesOf(command: Command, path: string): (readonly [path: string, command: Command])[] {
+  if (command.commands.length === 0) return [[path, command]];
+  return command.commands.flatMap((child) => leavesOf(child, `${path} ${child.name()}`));
 }
 
 function page(name: string, summary: string, sections: readonly (readonly [title: string, body: string])[]): string {

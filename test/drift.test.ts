@@ -35,6 +35,7 @@ const commands = leavesOf(program, []);
 test("every command of the contract is there", () => {
   expect(commands.map(([path]) => path).toSorted()).toEqual(
     [
+      "gateway explain",
       "gateway run",
       "gateway status",
       "gateway token",
@@ -43,6 +44,9 @@ test("every command of the contract is there", () => {
       ...["approve", "clear", "list", "reject", "remove", "rename", "revoke", "rotate"].map(
         (verb) => `devices ${verb}`,
       ),
+      "devices service-account create",
+      "security audit",
+      "status",
       ...["approve", "describe", "invoke", "list", "pending", "reject", "rename"].map((verb) => `nodes ${verb}`),
       ...["approve", "end", "invite", "invites", "join", "link", "list", "reject", "request", "status"].map(
         (verb) => `pair ${verb}`,

@@ -18,12 +18,29 @@ interface ChoiceFlags {
   readonly yes?: boolean;
 }
 
+/** Where requests are looked for that do not wait any more. */
+export interface RequestIndex {
+  /** It makes pairing codes. */
+  readonly makesCodes: boolean;
+  lookUp(request: string): Promise<readonly KnownRequest[]> | readonly KnownRequest[];
+}
+
+/** That of a gateway; the product's have none. */
+export function requestsOf(session: GatewaySession): RequestIndex {
+  const makesCodes = session.hello.features.capabilities?.includes("pairing-codes") === true;
+  return {
+    makesCodes,
+    lookUp: async (request) =>
+      makesCodes ? (await session.call("device.pair.lookup", { request: request.slice(0, 128) })).requests : [],
+  };
+}
+
 /**
  * The one to approve. One that took the place of the one that was meant stands in for it only when it has the same key and asks for no
- * more; `approval-unconfirmed` shows the difference otherwise, and the newest request when nothing was named.
+ * more; `superseded` shows the difference otherwise, and `approval-unconfirmed` the newest request when nothing was named.
  */
 export async function chooseRequest<Request extends PendingRequest>(
-  session: GatewaySession,
+  index: RequestIndex,
   { pending, group }: { readonly pending: readonly Request[]; readonly group: "pair" | "devices" },
   wanted: string | undefined,
   flags: ChoiceFlags,
@@ -34,19 +51,15 @@ export async function chooseRequest<Request extends PendingRequest>(
     if (flags.yes === true) return newest;
     throw unconfirmed(newest, `openclaw ${group} approve ${newest.requestId}`);
   }
+  if (wanted.trim() === "") throw new OpenClawError("usage", "the request is an empty text", { fix: list });
   try {
     return findRequest(wanted, pending, list);
   } catch (error) {
     if (!isFailure(error, "not-found")) throw error;
-    const known = await lookUp(session, wanted);
-    if (known.length === 0) throw withoutCodes(session, wanted, error);
+    const known = await index.lookUp(wanted);
+    if (known.length === 0) throw withoutCodes(index, wanted, error);
     return standIn(known, group);
   }
-}
-
-async function lookUp(session: GatewaySession, request: string): Promise<readonly KnownRequest[]> {
-  if (!makesCodes(session)) return [];
-  return (await session.call("device.pair.lookup", { request: request.slice(0, 128) })).requests;
 }
 
 /** The last of a row of requests that took each other's place, if the approval of the first covers it. */
@@ -60,11 +73,11 @@ function standIn(known: readonly KnownRequest[], group: string): ShownDeviceRequ
   const difference = differenceBetween(seen, now);
   if (difference.length === 0) return shown;
   throw new OpenClawError(
-    "approval-unconfirmed",
-    `the request has changed since: ${now.requestId} took its place and asks for ${difference.join(", ")}; it was not approved`,
+    "superseded",
+    `request ${now.requestId} took the place of this one and asks for ${difference.join(", ")}; it was not approved`,
     {
       hint: "look at what it asks for now, and compare its code with the one on the device's terminal",
-      fix: `openclaw ${group} approve ${now.requestId}`,
+      fix: `openclaw ${group} list`,
       details: { seen: factsOf(seen), now: factsOf(now), difference },
     },
   );
@@ -89,14 +102,10 @@ function over({ requestId, state, endedAtMs }: KnownRequest, group: string): Ope
       });
 }
 
-function makesCodes({ hello }: GatewaySession): boolean {
-  return hello.features.capabilities?.includes("pairing-codes") === true;
-}
-
 /** The product's gateways make no codes: that is worth saying to somebody who has typed one. */
-function withoutCodes(session: GatewaySession, wanted: string, error: OpenClawError): OpenClawError {
+function withoutCodes({ makesCodes }: RequestIndex, wanted: string, error: OpenClawError): OpenClawError {
   if (readPairingCode(wanted) === undefined) return error;
-  const hint = makesCodes(session)
+  const hint = makesCodes
     ? "the code of a request changes when its device starts again: compare once more"
     : "this gateway makes no pairing codes; approve by the request's id";
   const { code, message, fix, details } = error;

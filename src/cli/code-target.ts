@@ -100,7 +100,7 @@ async function hasJoined(context: Context, url = ""): Promise<boolean> {
  * product: the code may have been made for another way to the same gateway. Credentials beside a code are `usage`.
  */
 function targetOfCode(flags: TargetFlags, code: SetupCode): TargetFlags {
-  const { token, tokenFile, password, passwordFile, header, authHeader, insecureWs } = flags;
+  const { token, tokenFile, password, passwordFile, header, headerFile, authHeader, insecureWs, tlsAcceptNew } = flags;
   if ([token, tokenFile, password, passwordFile].some((given) => given !== undefined)) {
     throw new OpenClawError("usage", "a code stands in for token and password, and one of these is given beside it", {
       hint: "give the code alone",
@@ -113,8 +113,10 @@ function targetOfCode(flags: TargetFlags, code: SetupCode): TargetFlags {
     url,
     ...(tlsFingerprint === undefined ? {} : { tlsFingerprint }),
     ...(header === undefined ? {} : { header }),
+    ...(headerFile === undefined ? {} : { headerFile }),
     ...(authHeader === undefined ? {} : { authHeader }),
     ...(insecureWs === undefined ? {} : { insecureWs }),
+    ...(tlsAcceptNew === undefined ? {} : { tlsAcceptNew }),
   };
 }
 

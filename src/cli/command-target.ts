@@ -7,6 +7,7 @@ import type { Config } from "../config/resolve.ts";
 import type { Input } from "../config/secret-file.ts";
 import type { Target } from "../config/target.ts";
 import type { RunningGateway } from "../config/target-choices.ts";
+import type { Runtime } from "../runtime.ts";
 import type { ContextOptions } from "./context.ts";
 import type { TargetFlags } from "./target-options.ts";
 
@@ -38,12 +39,22 @@ export interface TargetSources extends Required<TargetPreference> {
   readonly config: Config;
   readonly paths: StatePaths;
   readonly stdin: Input;
+  readonly runtime: Runtime;
+  /** Told of a certificate that is held to from now on, in words. */
+  readonly onAccepted?: (text: string) => void;
 }
 
 /** Decides. Nothing secret is in the answer that must not be sent. */
-export async function findTarget({ flags, paths, ...sources }: TargetSources): Promise<CommandTarget> {
+export async function findTarget({
+  flags,
+  paths,
+  runtime,
+  onAccepted = () => {},
+  ...sources
+}: TargetSources): Promise<CommandTarget> {
   const { assertSafeTransport, resolveTarget } = await import("../config/target.ts");
-  const running = await runningGateways(paths);
+  const records = await runningGateways(paths);
+  const running = records.map(({ gateway }) => gateway);
   const target = await resolveTarget({
     ...sources,
     flags: { ...flags, noAuthHeader: flags.authHeader === false },
@@ -51,29 +62,76 @@ export async function findTarget({ flags, paths, ...sources }: TargetSources): P
   });
   assertSafeTransport(target);
   // Only to a port that our own gateway is known to hold now: the configured one may be a tunnel to somebody else's.
-  const isOurs = target.gateway === "local" && running.some(({ url }) => url.port === target.port);
+  const ours =
+    target.gateway === "local" ? records.find(({ gateway: { url } }) => url.port === target.port) : undefined;
+  const ownPin = ours?.gateway.url.tls === true ? ours.tlsFingerprint : undefined;
   return {
     address: {
       url: target.url,
       headers: target.headers,
-      tlsFingerprint: target.tlsFingerprint,
       sendAuthHeader: target.sendAuthHeader,
+      insecureWs: target.insecureWs,
+      ...(target.tls ? await certificateOf({ target, ownPin, path: paths.tlsPins, runtime, onAccepted }) : {}),
     },
     chosenBy: target.chosenBy,
     isLoopback: isLoopbackHost(new URL(target.url).hostname),
     explicit: usedCredential(target, true),
     configured: usedCredential(target, false),
-    internal: isOurs ? await internalSecret(paths) : undefined,
+    internal: ours !== undefined ? await internalSecret(paths) : undefined,
   };
 }
 
+interface RunningRecord {
+  readonly gateway: RunningGateway;
+  /** Its own certificate's. */
+  readonly tlsFingerprint: string | undefined;
+}
+
 /** Where this machine's own gateways listen now, whatever the configuration says. */
-async function runningGateways({ runDir }: StatePaths): Promise<readonly RunningGateway[]> {
+async function runningGateways({ runDir }: StatePaths): Promise<readonly RunningRecord[]> {
   const { liveRecords } = await import("../state/run-record.ts");
   const records = await liveRecords(runDir, "gateway");
   return records
     .filter(({ gateway }) => urlProblem(gateway) === undefined)
-    .map(({ pid, gateway }) => ({ pid, url: parseGatewayUrl(gateway, "the record of a running gateway") }));
+    .map(({ pid, gateway, tlsFingerprint }) => ({
+      gateway: { pid, url: parseGatewayUrl(gateway, "the record of a running gateway") },
+      tlsFingerprint,
+    }));
+}
+
+interface CertificateChoices {
+  readonly target: Target;
+  /** That of a gateway which this machine's state knows to run there. */
+  readonly ownPin: string | undefined;
+  readonly path: string;
+  readonly runtime: Runtime;
+  readonly onAccepted: (text: string) => void;
+}
+
+/** What holds for the gateway's certificate: what a person said, else what our own gateway shows, else what was accepted before. */
+async function certificateOf({
+  target: { tlsFingerprint, pinnedBy, tlsAcceptNew, origin },
+  ownPin,
+  path,
+  runtime,
+  onAccepted,
+}: CertificateChoices): Promise<Pick<GatewayAddress, "tlsFingerprint" | "acceptCertificate">> {
+  const isFixed = pinnedBy === "gateway.remote.tlsFingerprint" || (pinnedBy === undefined && ownPin !== undefined);
+  if (isFixed) return { tlsFingerprint: tlsFingerprint ?? ownPin };
+  if (tlsFingerprint !== undefined && !tlsAcceptNew) return { tlsFingerprint };
+  const { acceptedTrust, acceptFirst, acceptInstead } = await import("../state/tls-pins.ts");
+  const known = tlsFingerprint === undefined ? await acceptedTrust(path, origin) : undefined;
+  if (known !== undefined) return known.fingerprint === undefined ? {} : { tlsFingerprint: known.fingerprint };
+  if (!tlsAcceptNew) return {};
+  const accept = tlsFingerprint === undefined ? acceptFirst : acceptInstead;
+  return {
+    tlsFingerprint,
+    acceptCertificate: async (seen) => {
+      const pin = await accept(path, origin, seen, runtime);
+      if (pin === seen.fingerprint) onAccepted(`${origin} is held to its certificate from now on: SHA-256 ${pin}`);
+      return pin;
+    },
+  };
 }
 
 function usedCredential({ credentials }: Target, isExplicit: boolean): Credential | undefined {

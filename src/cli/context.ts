@@ -76,6 +76,11 @@ export class Context {
   }
 
   /** Milliseconds that one attempt of a one-shot command may take. */
+  /** What `--timeout` says, where it was given. */
+  get timeoutGivenMs(): number | undefined {
+    return this.#globals.timeout === undefined ? undefined : this.timeoutMs;
+  }
+
   get timeoutMs(): number {
     return this.#clock.timeoutMs;
   }
@@ -135,6 +140,12 @@ export class Context {
       loadConfig({ env: this.options.env, paths: this.paths() }),
     );
     return this.#config;
+  }
+
+  /** The configuration as its files have it at this moment. */
+  async freshConfig(): Promise<Config> {
+    const { loadConfig } = await import("../config/resolve.ts");
+    return loadConfig({ env: this.options.env, paths: this.paths() });
   }
 
   /** This machine's identity, made first if there is none. */
@@ -274,7 +285,7 @@ export class Context {
   }
 
   async #findTarget(flags: TargetFlags, { prefersRunning = true }: TargetPreference): Promise<CommandTarget> {
-    for (const name of ["token", "password"] as const) if (flags[name] !== undefined) this.#warnArgv(name);
+    for (const name of ["token", "password", "header"] as const) if (flags[name] !== undefined) this.#warnArgv(name);
     const target = await findTarget({
       flags,
       prefersRunning,
@@ -282,6 +293,8 @@ export class Context {
       config: await this.config(),
       paths: this.paths(),
       stdin: this.#secrets.stdinFor("the credential's file"),
+      runtime: this.runtime,
+      onAccepted: (text) => this.noteOnce("certificate", text),
     });
     this.output.detail(`gateway: ${target.address.url}, from ${target.chosenBy}`);
     return target;

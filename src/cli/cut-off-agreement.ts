@@ -27,12 +27,22 @@ export class CutOffAgreement {
       });
     }
     if (this.#isReached || others.length === 0) return;
-    const names = others.map(
-      ({ device, role }) => `${device.operatorLabel ?? device.displayName ?? device.deviceId} (${role})`,
-    );
     const consequence =
       `this gateway (version ${version}) ends an old token at once and cannot tell the device its new one: ` +
-      `${names.join(", ")} will be cut off, and must come with the gateway's own token or be approved again`;
+      `${namesOf(others)} will be cut off, and must come with the gateway's own token or be approved again`;
+    await this.#agree(consequence, others);
+  }
+
+  /** Devices that are not connected, and would have no time to take their new tokens. */
+  async reachForAway(away: readonly Target[]): Promise<void> {
+    if (this.#isReached || away.length === 0) return;
+    await this.#agree(
+      `${namesOf(away)} is not connected and gets no time to take its new token: it will be cut off, and must come with the gateway's own token or be approved again`,
+      away,
+    );
+  }
+
+  async #agree(consequence: string, others: readonly Target[]): Promise<void> {
     if (!this.#context.canAsk) {
       throw new OpenClawError("usage", consequence, {
         hint: "add --yes if that is meant",
@@ -43,4 +53,10 @@ export class CutOffAgreement {
     this.#isReached = await askYesNo(this.#context, "Rotate all the same?");
     if (!this.#isReached) throw new OpenClawError("usage", "nothing was rotated");
   }
+}
+
+function namesOf(targets: readonly Target[]): string {
+  return targets
+    .map(({ device, role }) => `${device.operatorLabel ?? device.displayName ?? device.deviceId} (${role})`)
+    .join(", ");
 }

@@ -19,6 +19,8 @@ export interface StartedTunnel {
   readonly name: string;
   readonly pid: number;
   readonly forwards: readonly ForwardRow[];
+  /** What the command has to say besides, as its JSON document. */
+  readonly facts?: Readonly<Record<string, unknown>>;
 }
 
 /** From the one that starts: first its settings, then answers, and in the end that the other may go on alone. */

@@ -112,7 +112,8 @@ class StartedCommand {
   #hear(message: FromBackground | undefined): void {
     if (message === undefined) return;
     if ("out" in message) this.#failure ??= failureIn(message.out);
-    else if ("talk" in message) this.#context.streams.stderr.write(message.talk);
+    // What it fails with is ours to say.
+    else if ("talk" in message) void (this.#failure ?? this.#context.streams.stderr.write(message.talk));
     else if ("ready" in message) this.#ready.resolve(message.ready);
     else void this.#answer(message.question);
   }

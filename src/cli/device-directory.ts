@@ -16,7 +16,17 @@ export type ShownSurfaceRequest = PendingSurface & {
 };
 
 export function showDeviceRequest(request: PendingDevice): ShownDeviceRequest {
-  return { ...request, fingerprint: fingerprint(request.deviceId), layer: "device" };
+  // Without a key there is nothing to compare but the id that the client was told.
+  const { deviceId, keyless } = request;
+  return { ...request, fingerprint: keyless === true ? deviceId : fingerprint(deviceId), layer: "device" };
+}
+
+/** What a person calls it, and whether its token is one that is good for whoever holds it. */
+export function nameToShow(
+  thing: Pick<PairedDevice, "clientId" | "displayName" | "operatorLabel" | "keyless"> | ShownSurfaceRequest,
+): string {
+  const [name = thing.clientId] = namesOf(thing);
+  return "keyless" in thing && thing.keyless ? `${name} (no key: plain bearer token)` : name;
 }
 
 export function showSurfaceRequest(request: PendingSurface): ShownSurfaceRequest {

@@ -65,7 +65,7 @@ const texts: Readonly<Record<FailureCode, Omit<FailureEntry, "exit">>> = {
     meaning: "TLS could not be set up",
     causes: "a self-signed certificate without a pin, a name that the certificate does not have, TLS on one side only",
     remedy:
-      "pin the certificate with --tls-fingerprint <sha256>; where only one side has TLS, ws:// for wss://, or the reverse",
+      "compare the fingerprint that the message names, then pin it with --tls-fingerprint <sha256>, or take it on first sight with --tls-accept-new; an authority of your own goes in NODE_EXTRA_CA_CERTS; where only one side has TLS, ws:// for wss://, or the reverse",
   },
   "not-a-gateway": {
     meaning: "something listens there, but it is no gateway",
@@ -134,11 +134,12 @@ const texts: Readonly<Record<FailureCode, Omit<FailureEntry, "exit">>> = {
       "openclaw pair verify --code-file <file> --online says what became of it; a new one: openclaw pair invite, on the gateway's host",
   },
   "upgrade-refused": {
-    meaning: "the HTTP upgrade was refused before a WebSocket existed (401, 403 or a redirect to a login page)",
+    meaning:
+      "the HTTP upgrade was refused before a WebSocket existed (401, 403, a login page or a redirect to one); details.edge says so where it was a proxy in front of the gateway",
     causes:
       "a wrong Authorization header, an access proxy in front of the gateway, a tunnel to the wrong port (gateway port + 2 is another service)",
     remedy:
-      "check the port the tunnel leads to; pass proxy credentials with --header; --no-auth-header if the proxy uses Authorization itself",
+      "check the port the tunnel leads to; pass a proxy's service token with --header, OPENCLAW_GATEWAY_HEADERS or the setting headers; --no-auth-header if the proxy uses Authorization itself",
   },
   "insecure-transport": {
     meaning: "a secret would have left this machine over an unencrypted connection, so it was not sent",
@@ -146,9 +147,10 @@ const texts: Readonly<Record<FailureCode, Omit<FailureEntry, "exit">>> = {
     remedy: "use wss://, a tunnel (openclaw tunnel open), or --insecure-ws if the network is trusted",
   },
   "tls-pin-mismatch": {
-    meaning: "the server's certificate is not the pinned one; nothing secret was sent",
+    meaning: "the server's certificate or public key is not the pinned one; nothing secret was sent",
     causes: "the certificate was renewed, or somebody is in between",
-    remedy: "verify the new fingerprint out of band, then pass it as --tls-fingerprint",
+    remedy:
+      "verify the new fingerprint out of band, then pass it as --tls-fingerprint; with --tls-accept-new beside it, it takes the place of one that was accepted on first sight",
   },
   "host-key-changed": {
     meaning: "the SSH server's key is not the known one; nothing was sent",

@@ -6,9 +6,13 @@ import { join } from "node:path";
 import type { Settings } from "../config/settings.ts";
 import { statePaths, type StatePaths } from "../config/paths.ts";
 import { OpenClawError, systemCode } from "../errors.ts";
-import type { GatewayOptions } from "../gateway/options.ts";
-import type { Secret } from "../secret.ts";
-import { openGatewayToken, openTokenKey, writeNewSecret } from "../state/gateway-secrets.ts";
+import type { GatewayAuthOptions, GatewayOptions, GatewayRules } from "../gateway/options.ts";
+import type { Whois } from "../gateway/vouching.ts";
+import { whoisBy } from "../gateway/tailscale-whois.ts";
+import type { AuthMode } from "../pairing/decide-auth.ts";
+import type { TailscaleMode } from "../pairing/vouched.ts";
+import { Secret } from "../secret.ts";
+import { openGatewayToken, openTokenKey, readGatewayToken, writeNewSecret } from "../state/gateway-secrets.ts";
 import { openPublicIdentity } from "../state/identity-file.ts";
 import { acquireLock } from "../store/lock.ts";
 import type { Context } from "./context.ts";
@@ -34,9 +38,9 @@ export interface GatewaySetup extends AsyncDisposable {
   readonly runDir: string;
   /** The made-up token of an ephemeral gateway: the only one that the ready event shows. */
   readonly shownToken: Secret | undefined;
+  /** The rules as the configuration has them now; throws what is wrong with it. */
+  readonly readRules: () => Promise<GatewayRules>;
 }
-
-type AuthMode = "token" | "password" | "none";
 
 /** Reads, makes and checks everything that a gateway needs before it listens. */
 export async function prepareGateway(context: Context, flags: GatewayRunFlags): Promise<GatewaySetup> {
@@ -44,37 +48,23 @@ export async function prepareGateway(context: Context, flags: GatewayRunFlags): 
   try {
     const { settings } = await context.config();
     const listening = { ...readAddress(flags, settings), ...(await readTls(flags, settings)) };
-    const upgrade = readUpgrade(flags.upgradeAuth) ?? settings["gateway.auth.upgrade"];
     const paths = flags.ephemeral === true ? await ephemeralPaths(things) : context.paths();
     if (flags.ephemeral !== true)
       things.use(await acquireLock(join(paths.runDir, "gateway.lock"), { runtime: context.runtime, timeoutMs: 0 }));
-    const auth = await readAuth(context, flags, settings, paths);
+    const given = {
+      token: await context.secretOption("token", flags.token, flags.tokenFile),
+      password: await context.secretOption("password", flags.password, flags.passwordFile),
+    };
+    const ownToken = () => openOwnToken(context, flags, paths);
+    const auth = await readAuth(flags, settings, given, ownToken);
     assertGuarded(auth.mode, listening.host);
     const internalSecret = await writeNewSecret(paths.internalSecret, context.runtime);
     things.defer(() => rm(paths.internalSecret, { force: true }));
+    const whois = whoisBy(settings["gateway.tailscale.whoisCommand"] ?? tailscaleWhois, context.runtime);
+    const fixed = { internalSecret, whois, upgrade: readUpgrade(flags.upgradeAuth) };
     const options: GatewayOptions = {
       ...listening,
-      auth: {
-        mode: auth.mode,
-        ...(auth.token === undefined ? {} : { token: auth.token }),
-        ...(auth.password === undefined ? {} : { password: auth.password }),
-        internalSecret,
-        upgrade,
-      },
-      pairing: {
-        autoApproveOperators: settings["gateway.pairing.autoApproveOperators"],
-        trustedLocalServices: settings["gateway.trustedLocalServices"] ?? [],
-      },
-      commands: {
-        allow: settings["gateway.nodes.commands.allow"] ?? settings["gateway.nodes.allowCommands"] ?? [],
-        deny: settings["gateway.nodes.commands.deny"] ?? settings["gateway.nodes.denyCommands"] ?? [],
-      },
-      allowedOrigins: settings["gateway.controlUi.allowedOrigins"] ?? [],
-      limits: {
-        maxAttempts: settings["gateway.auth.rateLimit.maxAttempts"],
-        attemptWindowMs: settings["gateway.auth.rateLimit.windowMs"],
-        lockoutMs: settings["gateway.auth.rateLimit.lockoutMs"],
-      },
+      ...rulesOf(settings, auth, fixed),
       store: paths.database,
       tokenKey: await openTokenKey(paths.deviceTokenKey, context.runtime),
       identity: await openPublicIdentity(
@@ -92,6 +82,15 @@ export async function prepareGateway(context: Context, flags: GatewayRunFlags): 
       stateDir: paths.stateDir,
       runDir: paths.runDir,
       shownToken: flags.ephemeral === true ? auth.token : undefined,
+      async readRules() {
+        const { settings: changed } = await context.freshConfig();
+        // A token that was made stays as it was at the start: `gateway token --rotate` says so.
+        const { isMade, token } = auth;
+        const keptToken = isMade && token !== undefined ? async () => token : ownToken;
+        const now = await readAuth(flags, changed, given, keptToken);
+        assertGuarded(now.mode, listening.host);
+        return rulesOf(changed, now, fixed);
+      },
       [Symbol.asyncDispose]: () => made.disposeAsync(),
     };
   } catch (error) {
@@ -100,28 +99,149 @@ export async function prepareGateway(context: Context, flags: GatewayRunFlags): 
   }
 }
 
+/** What a gateway would be told that started now; nothing is made or changed, and a token that it would make itself is made up. */
+export async function foreseeGateway(context: Context): Promise<ForeseenGateway> {
+  const { settings } = await context.config();
+  const { gatewayToken } = context.paths();
+  const madeUp = () => new Secret(Buffer.from(context.runtime.random(32)).toString("base64url"));
+  const ownToken = async () => (await readGatewayToken(gatewayToken)) ?? madeUp();
+  const { host, port } = readAddress({}, settings);
+  const auth = await readAuth({}, settings, { token: undefined, password: undefined }, ownToken);
+  assertGuarded(auth.mode, host);
+  const unasked: Whois = async () => "unavailable";
+  const rules = rulesOf(settings, auth, { internalSecret: madeUp(), whois: unasked, upgrade: undefined });
+  return { host, port, rules, settings };
+}
+
+export interface ForeseenGateway {
+  readonly host: string;
+  readonly port: number;
+  readonly rules: GatewayRules;
+  readonly settings: Settings;
+}
+
+interface FixedRules {
+  readonly internalSecret: Secret;
+  readonly whois: Whois;
+  readonly upgrade: "required" | "deferred" | undefined;
+}
+
+/** Who gets in, with what and how often: what may change while the gateway runs. */
+function rulesOf(
+  settings: Settings,
+  auth: Awaited<ReturnType<typeof readAuth>>,
+  { internalSecret, whois, upgrade }: FixedRules,
+): GatewayRules {
+  return {
+    auth: {
+      mode: auth.mode,
+      ...(auth.token === undefined ? {} : { token: auth.token }),
+      ...(auth.password === undefined ? {} : { password: auth.password }),
+      internalSecret,
+      upgrade: upgrade ?? settings["gateway.auth.upgrade"],
+      ...vouchingOf(settings),
+    },
+    trustedProxies: settings["gateway.trustedProxies"] ?? [],
+    tailscale: { mode: tailscaleMode(settings["gateway.tailscale.mode"]), whois },
+    pairing: {
+      autoApproveOperators: settings["gateway.pairing.autoApproveOperators"],
+      trustedLocalServices: settings["gateway.trustedLocalServices"] ?? [],
+      autoApproveCidrs: settings["gateway.nodes.pairing.autoApproveCidrs"] ?? [],
+    },
+    commands: {
+      allow: settings["gateway.nodes.commands.allow"] ?? settings["gateway.nodes.allowCommands"] ?? [],
+      deny: settings["gateway.nodes.commands.deny"] ?? settings["gateway.nodes.denyCommands"] ?? [],
+    },
+    allowedOrigins: settings["gateway.controlUi.allowedOrigins"] ?? [],
+    http: { routes: settings["gateway.http.routes"] ?? [] },
+    limits: {
+      maxAttempts: settings["gateway.auth.rateLimit.maxAttempts"],
+      attemptWindowMs: settings["gateway.auth.rateLimit.windowMs"],
+      lockoutMs: settings["gateway.auth.rateLimit.lockoutMs"],
+    },
+  };
+}
+
+/** The address of the tailnet is its last argument. */
+const tailscaleWhois = ["tailscale", "whois", "--json"];
+
+function vouchingOf(settings: Settings): Pick<GatewayAuthOptions, "loopback" | "trustedProxy" | "identityScopes"> {
+  const scopes = settings["gateway.auth.trustedProxy.deviceAutoApprove.scopes"];
+  const allowLoopback = settings["gateway.auth.trustedProxy.allowLoopback"];
+  const userHeader = settings["gateway.auth.trustedProxy.userHeader"] ?? settings["gateway.auth.trustedProxy.header"];
+  return {
+    loopback: settings["gateway.auth.loopback"],
+    identityScopes: settings["gateway.auth.identityScopes"] ?? {},
+    trustedProxy: {
+      ...(userHeader === undefined ? {} : { userHeader }),
+      requiredHeaders: settings["gateway.auth.trustedProxy.requiredHeaders"] ?? [],
+      allowUsers: settings["gateway.auth.trustedProxy.allowUsers"] ?? [],
+      ...(allowLoopback === undefined ? {} : { allowLoopback }),
+      deviceAutoApprove: {
+        enabled: settings["gateway.auth.trustedProxy.deviceAutoApprove.enabled"],
+        ...(scopes === undefined ? {} : { scopes }),
+      },
+    },
+  };
+}
+
+/** `serve` and `funnel` are how the product says that Serve is there; it takes the user's word of it as well. */
+function tailscaleMode(mode: Settings["gateway.tailscale.mode"]): TailscaleMode {
+  return mode === "enabled" || mode === "require" ? mode : "disabled";
+}
+
 async function ephemeralPaths(things: AsyncDisposableStack): Promise<StatePaths> {
   const stateDir = await mkdtemp(join(tmpdir(), "openclaw-"));
   things.defer(() => rm(stateDir, { recursive: true, force: true }));
   return statePaths({ env: {}, stateDir });
 }
 
-async function readAuth(context: Context, flags: GatewayRunFlags, settings: Settings, paths: StatePaths) {
-  const token = (await context.secretOption("token", flags.token, flags.tokenFile)) ?? settings["gateway.auth.token"];
-  const password =
-    (await context.secretOption("password", flags.password, flags.passwordFile)) ?? settings["gateway.auth.password"];
-  const mode = readMode(flags.auth ?? settings["gateway.auth.mode"], password);
+async function readAuth(
+  flags: GatewayRunFlags,
+  settings: Settings,
+  given: { readonly token: Secret | undefined; readonly password: Secret | undefined },
+  ownToken: () => Promise<Secret>,
+) {
+  const token = given.token ?? settings["gateway.auth.token"];
+  const password = given.password ?? settings["gateway.auth.password"];
+  const isProxied = settings["gateway.auth.trustedProxy.enabled"] === true ? "trusted-proxy" : undefined;
+  const mode = readMode(flags.auth ?? settings["gateway.auth.mode"] ?? isProxied, password);
+  if (mode === "trusted-proxy") {
+    assertProxied(settings);
+    return { mode, token, password, isMade: false };
+  }
   if (mode === "password" && password === undefined) {
     throw new OpenClawError("usage", "password authentication needs a password", {
       hint: "give --password-file, or set gateway.auth.password",
     });
   }
-  if (mode !== "token") return { mode, token: mode === "none" ? undefined : token, password };
-  if (token !== undefined) return { mode, token, password };
-  const { token: made, isNew } = await openGatewayToken(paths.gatewayToken, context.runtime);
-  if (isNew && flags.ephemeral !== true)
-    context.output.note(`made a token (${made.digest()}); openclaw gateway token --show prints it`);
-  return { mode, token: made, password };
+  if (mode !== "token") return { mode, token: mode === "none" ? undefined : token, password, isMade: false };
+  if (token !== undefined) return { mode, token, password, isMade: false };
+  return { mode, token: await ownToken(), password, isMade: true };
+}
+
+/** The token that a gateway makes itself when nobody has given it one. */
+async function openOwnToken(context: Context, { ephemeral }: GatewayRunFlags, paths: StatePaths): Promise<Secret> {
+  const { token, isNew } = await openGatewayToken(paths.gatewayToken, context.runtime);
+  if (isNew && ephemeral !== true)
+    context.output.note(`made a token (${token.digest()}); openclaw gateway token --show prints it`);
+  return token;
+}
+
+/** A proxy that nobody named, or that names no user, lets nobody in: that is better said now. */
+function assertProxied(settings: Settings): void {
+  const userHeader = settings["gateway.auth.trustedProxy.userHeader"] ?? settings["gateway.auth.trustedProxy.header"];
+  if (userHeader === undefined) {
+    throw new OpenClawError("usage", "trusted-proxy authentication needs the header that names the user", {
+      hint: "set gateway.auth.trustedProxy.userHeader",
+      fix: "openclaw config set gateway.auth.trustedProxy.userHeader x-forwarded-user",
+    });
+  }
+  if ((settings["gateway.trustedProxies"] ?? []).length > 0) return;
+  throw new OpenClawError("usage", "trusted-proxy authentication needs the proxy's address", {
+    hint: "set gateway.trustedProxies",
+    fix: "openclaw config set gateway.trustedProxies '[\"127.0.0.1\"]'",
+  });
 }
 
 /** Unset: a password alone means password, as in the product; otherwise token. */
@@ -131,15 +251,12 @@ function readMode(wanted: string | undefined, password: Secret | undefined): Aut
       return password === undefined ? "token" : "password";
     case "token":
     case "password":
+    case "trusted-proxy":
     case "none":
       return wanted;
-    case "trusted-proxy":
-      throw new OpenClawError("usage", "this version's gateway cannot take a proxy's word on who its users are", {
-        hint: "use --auth token or --auth password; the product's own gateway has trusted-proxy",
-      });
     default:
       throw new OpenClawError("usage", `there is no authentication mode "${wanted}"`, {
-        hint: "token, password or none",
+        hint: "token, password, trusted-proxy or none",
       });
   }
 }

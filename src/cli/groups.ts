@@ -44,6 +44,11 @@ export const groups: readonly Group[] = [
     load: async () => (await import("./commands/tunnel/index.ts")).tunnelCommand,
   },
   {
+    name: "status",
+    summary: "this machine at a glance: identity, secrets, and what of ours runs here",
+    load: async () => (await import("./commands/status.ts")).statusCommand,
+  },
+  {
     name: "identity",
     summary: "the key that this machine is known by",
     load: async () => (await import("./commands/identity/index.ts")).identityCommand,
@@ -52,6 +57,11 @@ export const groups: readonly Group[] = [
     name: "config",
     summary: "read and change the configuration",
     load: async () => (await import("./commands/config/index.ts")).configCommand,
+  },
+  {
+    name: "security",
+    summary: "find what is unsafe in the configuration and the state",
+    load: async () => (await import("./commands/security/index.ts")).securityCommand,
   },
   {
     name: "call",

@@ -50,13 +50,18 @@ export async function tunnelOf(context: Context, { name, way }: LinkRecord): Pro
   return running.find((tunnel) => tunnel.name === name && tunnel.destination === way.destination);
 }
 
-/** The link to this destination, where it is up and every node of it is let in; undefined where there is something to do. */
-export async function whollyLinked(context: Context, destination: string): Promise<ShownPeer | undefined> {
-  const records = (await listLinks(context.paths().linkDir)).filter(({ way }) => way?.destination === destination);
+/** The link as it is shown, where it is up with every direction that is wanted; undefined where there is something to do. */
+export async function whollyLinked(
+  context: Context,
+  record: LinkRecord,
+  wanted: { readonly toRemote: boolean; readonly toLocal: boolean },
+): Promise<ShownPeer | undefined> {
   await using end = new LinkEnd(context, {});
-  const peers = await Promise.all(records.map((record) => showPeer(context, record, end)));
-  const isReady = (direction: ShownDirection | undefined) => direction === undefined || direction.state === "ready";
-  return peers.find(({ state, toRemote, toLocal }) => state === "up" && isReady(toRemote) && isReady(toLocal));
+  const peer = await showPeer(context, record, end);
+  const isThere = (isWanted: boolean, direction: ShownDirection | undefined) =>
+    !isWanted || direction?.state === "ready";
+  const isWhole = isThere(wanted.toRemote, peer.toRemote) && isThere(wanted.toLocal, peer.toLocal);
+  return peer.state === "up" && isWhole ? peer : undefined;
 }
 
 /** Every peer, both directions; each node that can be asked from here is asked. */

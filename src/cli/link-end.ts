@@ -34,6 +34,8 @@ export class LinkEnd implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<object>>();
   #record: LinkRecord | undefined;
+  /** The link was there before this end began. */
+  #wasLinked = false;
 
   constructor(context: Context, flags: TargetFlags) {
     this.#context = context;
@@ -50,23 +52,28 @@ export class LinkEnd implements AsyncDisposable {
       serve: (params, row) => this.#serve(params, row),
       verify: (params) => this.#verify(params),
       keep: () => this.#keep(),
-      doubt: () => this.#doubt(),
       remove: async (peer) => ({ removed: await this.remove(String(peer["deviceId"]), idsIn(peer["formerIds"])) }),
     };
-    return Object.fromEntries(Object.entries(methods).map(([name, method]) => [name, this.#counted(method)]));
+    const counted = Object.entries(methods).map(([name, method]) => [name, this.#counted(method)] as const);
+    // It waits for all the others.
+    return { ...Object.fromEntries(counted), undo: () => this.#undo() };
   }
 
   /** Stops the node; takes back what was added, unless it was told to keep it. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort(new OpenClawError("failed", "the link's end is over"));
-    // What is being done may still add something.
-    await Promise.allSettled(this.#running);
+    await this.#stopAll();
     const record = this.#record;
     if (record?.state === "setting-up") {
       this.#context = this.#context.forTakingBack();
       await this.#takeBack(record).finally(() => this.#context.close());
     }
     await this.#steps.disposeAsync();
+  }
+
+  /** What is being done may still add something: afterwards nothing does. */
+  async #stopAll(): Promise<void> {
+    this.#stop.abort(new OpenClawError("failed", "the link's end is over"));
+    await Promise.allSettled(this.#running);
   }
 
   #counted(method: EndMethods[string]): EndMethods[string] {
@@ -81,11 +88,12 @@ export class LinkEnd implements AsyncDisposable {
 
   /** Who we are, and whose gateway is here. What an earlier attempt left is taken back first. */
   async #look(): Promise<EndFacts> {
-    const identity = await this.#context.identity();
     for (const record of await listLinks(this.#linkDir)) {
       if (await isAbandoned(record)) await this.#takeBack(record);
     }
     const gatewayVersion = await this.#operator(["operator.read"], async ({ hello }) => hello.server.version);
+    // Only where there is a gateway: a mistyped state directory gets no identity.
+    const identity = await this.#context.identity();
     const { address } = await this.#context.target(this.#flags);
     const { handlers } = await prepareParts(this.#context, {});
     return {
@@ -111,6 +119,7 @@ export class LinkEnd implements AsyncDisposable {
     const base = { name: String(name), peer: { deviceId, publicKey, host }, ...(isWay(way) && { way }) };
     if (known?.state === "linked") {
       // What is there is repaired, and stays whatever happens.
+      this.#wasLinked = true;
       await this.#note({ ...known, ...base });
       if (known.peer.deviceId !== deviceId) await removeLink(this.#linkDir, known.peer.deviceId);
       return { isKnown: true };
@@ -136,6 +145,7 @@ export class LinkEnd implements AsyncDisposable {
     });
     this.#steps.use(lock);
     this.#record = known;
+    this.#wasLinked = true;
     return {};
   }
 
@@ -217,14 +227,15 @@ export class LinkEnd implements AsyncDisposable {
   }
 
   async #keep(): Promise<object> {
-    const record = this.#begun();
-    await this.#note({ ...record, state: "linked" });
-    return { wasLinked: record.state === "linked" };
+    await this.#note({ ...this.#begun(), state: "linked" });
+    return {};
   }
 
-  /** The other end could not keep what this one has kept: it goes when this end is left. */
-  async #doubt(): Promise<object> {
-    await this.#note({ ...this.#begun(), state: "setting-up" });
+  /** Takes back at once what this end has added for a link that did not come about. What was linked before stays. */
+  async #undo(): Promise<object> {
+    await this.#stopAll();
+    const record = this.#record;
+    if (record !== undefined && !this.#wasLinked) await this.#takeBack(record);
     return {};
   }
 
@@ -270,12 +281,17 @@ export class LinkEnd implements AsyncDisposable {
         }
       });
     }
-    if (token !== undefined) {
-      const { deviceId: own } = await this.#context.identity();
-      await (await this.#context.tokens()).forget({ gateway: token, deviceId: own, role: "node" });
-    }
+    if (token !== undefined) await this.#forgetTokens(new URL(token).hostname);
     await removeLink(this.#linkDir, deviceId);
     if (this.#record?.peer.deviceId === deviceId) this.#record = undefined;
+  }
+
+  /** The tokens of the link's gateway, under whatever port and key they were filed. */
+  async #forgetTokens(hostname: string): Promise<void> {
+    const tokens = await this.#context.tokens();
+    for (const { gateway, deviceId, role } of await tokens.list()) {
+      if (role === "node" && new URL(gateway).hostname === hostname) await tokens.forget({ gateway, deviceId, role });
+    }
   }
 
   #operator<Result>(scopes: readonly string[], action: (session: GatewaySession) => Promise<Result>): Promise<Result> {

@@ -6,7 +6,7 @@ import { keepEnd } from "../link/keep-end.ts";
 import { startCommand } from "../ssh/command.ts";
 import { connectSsh, type SshConnection } from "../ssh/connect.ts";
 import { type ForwardSpec, formatDestination, parseDestination } from "../ssh/destination.ts";
-import { readLink } from "../state/link-record.ts";
+import { type LinkRecord, listLinks, readLink } from "../state/link-record.ts";
 import { nameForTunnel } from "../state/tunnel-record.ts";
 import type { ControlMethods } from "../tunnel/control-server.ts";
 import type { TunnelEvent, TunnelOptions } from "../tunnel/tunnel.ts";
@@ -54,16 +54,18 @@ export async function hostLink(
   flags: LinkFlags,
   events: LinkEvents,
 ): Promise<HostedLink> {
-  const directions = readDirections(flags.oneWay);
+  const known = await knownLink(context, destination, flags);
+  // A link that is made again loses nothing that it had.
+  const directions = unionOf(readDirections(flags.oneWay), known?.way);
   const { ssh } = await readSshOptions(context, destination, flags);
   const readable = formatDestination(parseDestination(destination));
   const name =
     context.options.starter?.name ??
-    (await nameForTunnel(context.paths().runDir, flags.name, readable, context.runtime));
+    (await nameForTunnel(context.paths().runDir, flags.name ?? known?.name, readable, context.runtime));
   const deadline = AbortSignal.timeout(setUpMs);
   const signal = AbortSignal.any([context.options.signal, deadline]);
 
-  await using undo = new AsyncDisposableStack();
+  await using opened = new AsyncDisposableStack();
   const where = formatDestination(ssh);
   const program = farCommand(flags.remoteOpenclaw, { port: flags.remotePort, stateDir: flags.remoteStateDir });
   const openNear = () => openNearEnd(context, { port: flags.localPort });
@@ -82,10 +84,11 @@ export async function hostLink(
     events.onStep,
   );
   // Until the tunnel has it.
-  undo.defer(async () => (tunnel === undefined ? await connection.close() : undefined));
-  const farOver = async (over: SshConnection) => overChannel(context, await startCommand(over, program), where);
-  const near = undo.use(openNear());
-  const far = undo.use(
+  opened.defer(async () => (tunnel === undefined ? await connection.close() : undefined));
+  const farOver = async (over: SshConnection) =>
+    overChannel(context, await startCommand(over, program), where, cutOf(over));
+  const near = opened.use(openNear());
+  const far = opened.use(
     await inStep(
       "look",
       () => farOver(connection),
@@ -109,7 +112,7 @@ export async function hostLink(
       onNode,
       async forward(here, there) {
         const parts = { here, there, directions, ssh, destination, name, connection, events };
-        tunnel = undo.use(await openForwards(context, { ...parts, methods: { link: async () => ({ ...nodes }) } }));
+        tunnel = opened.use(await openForwards(context, { ...parts, methods: { link: async () => ({ ...nodes }) } }));
         met = { here, there };
         return portsOf(tunnel, directions);
       },
@@ -132,28 +135,39 @@ export async function hostLink(
       line: far,
       node: linked.nodes.far,
       peerId: linked.near.deviceId,
-      reopen: async () => overChannel(context, await hosted.tunnel.start(program), where),
+      reopen: async () => overChannel(context, await hosted.tunnel.start(program), where, () => false),
       onLost: (reason, retryInMs) => events.onLost("far", reason, retryInMs),
     });
     const closed = Promise.race([hosted.closed, keepNear, keepFar]).finally(() => stop.abort(asked()));
-    closed.catch(() => {});
-    undo.defer(async () => {
+    closed.catch((error: unknown) => hosted.noteFailure(error));
+    opened.defer(async () => {
       stop.abort(asked());
       await Promise.allSettled([keepNear, keepFar]);
     });
-    const steps = undo.move();
+    const steps = opened.move();
     return { name, linked, hosted, closed, [Symbol.asyncDispose]: () => steps.disposeAsync() };
   } catch (error) {
-    // While the connection lasts: each end takes back what it did, and what a broken end did is taken back by another one.
+    // Each end takes back what it did. What a broken one did is taken back by another one, over another connection if it must be.
+    const undone = await Promise.all([undo(near), undo(far)]);
     await Promise.all([near[Symbol.asyncDispose](), far[Symbol.asyncDispose]()]);
-    if (near.isBroken) await takeBack(openNear).catch(() => {});
-    if (far.isBroken) {
+    const left: string[] = [];
+    if (near.hasSpoken && (near.isBroken || !undone[0])) {
+      await takeBack(openNear).catch((reason: unknown) => left.push(leftover("this machine", met?.there.host, reason)));
+    }
+    if (far.hasSpoken && (far.isBroken || !undone[1])) {
       // It may have kept what this side does not keep.
       const isKept = met !== undefined && (await readLink(context.paths().linkDir, met.there.deviceId)) !== undefined;
-      await takeBack(() => farOver(connection), isKept ? undefined : met?.here.deviceId).catch(() => {});
+      const forgotten = isKept ? undefined : met?.here.deviceId;
+      const again = async () => {
+        await using fresh = await connectSsh({ ...ssh, runtime: context.runtime }, AbortSignal.timeout(takeBackMs));
+        await takeBack(() => farOver(fresh), forgotten);
+      };
+      await takeBack(() => farOver(connection), forgotten)
+        .catch(again)
+        .catch((reason: unknown) => left.push(leftover(where, met?.here.host, reason)));
     }
-    if (deadline.aborted && !context.options.signal.aborted) throw tooSlow(error);
-    throw error;
+    const failure = deadline.aborted && !context.options.signal.aborted ? tooSlow(error) : error;
+    throw left.length === 0 ? failure : withLeftovers(failure, left);
   } finally {
     signal.removeEventListener("abort", giveUp);
   }
@@ -206,7 +220,28 @@ export interface Directions {
   readonly toLocal: boolean;
 }
 
-function readDirections(oneWay: string | undefined): Directions {
+/** The link that this command line means, where there is one: with the same place, and the same state there. */
+export async function knownLink(
+  context: Context,
+  destination: string,
+  { remoteStateDir }: LinkFlags,
+): Promise<LinkRecord | undefined> {
+  const records = await listLinks(context.paths().linkDir);
+  return records.find(
+    ({ state, way }) =>
+      state === "linked" && way?.destination === destination && way.flags["remoteStateDir"] === remoteStateDir,
+  );
+}
+
+/** What is asked for, with what is there already. */
+export function unionOf(asked: Directions, known: Directions | undefined): Directions {
+  return {
+    toRemote: asked.toRemote || known?.toRemote === true,
+    toLocal: asked.toLocal || known?.toLocal === true,
+  };
+}
+
+export function readDirections(oneWay: string | undefined): Directions {
   switch (oneWay) {
     case undefined:
       return { toRemote: true, toLocal: true };
@@ -229,7 +264,12 @@ export async function visitFarEnd<Result>(
   const { ssh } = await readSshOptions(context, destination, flags);
   await using connection = await connectSsh({ ...ssh, runtime: context.runtime }, context.oneShotSignal);
   const program = farCommand(flags.remoteOpenclaw, { port: flags.remotePort, stateDir: flags.remoteStateDir });
-  await using line = overChannel(context, await startCommand(connection, program), formatDestination(ssh));
+  await using line = overChannel(
+    context,
+    await startCommand(connection, program),
+    formatDestination(ssh),
+    cutOf(connection),
+  );
   return await action(line);
 }
 
@@ -237,6 +277,45 @@ export async function visitFarEnd<Result>(
 function wayFlags(flags: LinkFlags): Readonly<Record<string, unknown>> {
   const { detach: _detach, name: _name, oneWay: _oneWay, ...way } = flags;
   return JSON.parse(JSON.stringify(way)) as Record<string, unknown>;
+}
+
+/** Tells whether a connection is lost. */
+function cutOf({ closed }: SshConnection): () => boolean {
+  let isCut = false;
+  void closed.then(() => {
+    isCut = true;
+  });
+  return () => isCut;
+}
+
+/** Milliseconds for taking back what a broken end did. */
+const takeBackMs = 15_000;
+
+/** True when the end has nothing of the link any more. */
+async function undo(line: EndLine): Promise<boolean> {
+  if (line.isOver || !line.hasSpoken) return false;
+  try {
+    await line.ask("undo");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function leftover(where: string, peer: string | undefined, reason: unknown): string {
+  const why = reason instanceof Error ? reason.message : String(reason);
+  return `what was begun on ${where} is still there (${why}): there, openclaw pair unlink ${peer ?? "…"} takes it back`;
+}
+
+function withLeftovers(failure: unknown, left: readonly string[]): unknown {
+  if (!(failure instanceof OpenClawError)) return failure;
+  const { code, message, hint, fix, details } = failure;
+  return new OpenClawError(code, message, {
+    hint: [...(hint === undefined ? [] : [hint]), ...left].join("; "),
+    fix,
+    details: { ...details, left },
+    cause: failure,
+  });
 }
 
 /** An end that looks finds what an earlier one has left. With a device id also what that one has kept of the link with it. */

@@ -25,7 +25,7 @@ export function openNearEnd(context: Context, { port }: EndFlags): EndLine {
     talk: child.stderr,
     kill: () => void child.kill("SIGKILL"),
   };
-  return openLine(streams, "this machine", nonce(context));
+  return openLine(streams, "this machine", optionsOf(context));
 }
 
 /** The command line that starts the end over there. `program` is a shell's words, as the person gave them. */
@@ -35,17 +35,24 @@ export function farCommand(program: string, { port, stateDir }: EndFlags): strin
 }
 
 /** The end on the other side of an SSH connection. */
-export function overChannel(context: Context, channel: ClientChannel, where: string): EndLine {
-  const kill = () => void channel.destroy();
-  return openLine({ input: channel, output: channel, talk: channel.stderr, kill }, where, nonce(context));
+export function overChannel(context: Context, channel: ClientChannel, where: string, isCut: () => boolean): EndLine {
+  const kill = () => {
+    channel.signal("TERM"); // closing the channel alone ends no process that does not read
+    channel.destroy();
+  };
+  const streams = { input: channel, output: channel, talk: channel.stderr, kill };
+  return openLine(streams, where, { ...optionsOf(context), isCut });
 }
 
 function portWords(port: string | undefined): readonly string[] {
   return port === undefined ? [] : ["--port", shellWord(port)];
 }
 
-function nonce({ runtime }: Context): string {
-  return Buffer.from(runtime.random(16)).toString("hex");
+/** Milliseconds for an answer unless `--timeout` says otherwise: the other half has to start, and to ask its gateway. */
+const patienceMs = 30_000;
+
+function optionsOf({ runtime, timeoutGivenMs }: Context) {
+  return { nonce: Buffer.from(runtime.random(16)).toString("hex"), patienceMs: timeoutGivenMs ?? patienceMs };
 }
 
 /** Throws `usage` for a port that cannot be one, before anything is dialled. */

@@ -3,6 +3,7 @@ import type { GatewaySession } from "../client/gateway-session.ts";
 import { isLoopbackHost } from "../config/address.ts";
 import { parseDuration } from "../config/duration.ts";
 import { formatGatewayUrl, parseGatewayUrl } from "../config/gateway-url.ts";
+import { isCertificatePin } from "../config/tls-fingerprint.ts";
 import { isFailure, OpenClawError } from "../errors.ts";
 import { maxInviteLifeMs } from "../protocol/limits.ts";
 import type { MethodParams } from "../protocol/methods.ts";
@@ -80,7 +81,9 @@ export async function makeInvite(
   const { address } = await context.target(flags);
   const publicUrl = addressOfInvite(flags, address.url);
   const isSameAddress = publicUrl !== undefined && publicUrl === plain(address.url);
-  const tlsFingerprint = isOurs && isSameAddress ? address.tlsFingerprint : undefined;
+  // Codes have room for a certificate's; our gateway knows its own.
+  const pin = isOurs && isSameAddress ? address.tlsFingerprint : undefined;
+  const tlsFingerprint = pin !== undefined && isCertificatePin(pin) ? pin : undefined;
   const params = {
     bootstrapProfile: "node",
     ...(publicUrl === undefined ? {} : { publicUrl }),

@@ -5,7 +5,7 @@
 import { connectGateway } from "../client/connect-gateway.ts";
 import type { GatewaySession } from "../client/gateway-session.ts";
 import { openSession, originOf, type SessionOptions } from "../client/open-session.ts";
-import { outcomeOf } from "../client/outcome.ts";
+import { isOfEdge, outcomeOf } from "../client/outcome.ts";
 import { isFailure, OpenClawError } from "../errors.ts";
 import { describePlatform } from "../node/platform.ts";
 import { holdsScopes } from "../protocol/vocabulary.ts";
@@ -70,8 +70,8 @@ async function openAsBackend(
   } catch (error) {
     if (isFailure(error, "device-identity-required", "scope-missing")) return undefined;
     // The stored device token may still be right where the configured secret is not.
-    if (isFailure(error, "token-mismatch", "password-mismatch", "upgrade-refused") && target.explicit === undefined)
-      return undefined;
+    const isRefusal = isFailure(error, "token-mismatch", "password-mismatch", "upgrade-refused") && !isOfEdge(error);
+    if (isRefusal && target.explicit === undefined) return undefined;
     throw error;
   }
 }

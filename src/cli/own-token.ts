@@ -86,6 +86,26 @@ export async function keepOwnToken(
   return handsOver(session) ? "confirmed" : undefined;
 }
 
+/**
+ * Fetches the new token of this machine's node: the old one, which works meanwhile, opens a connection that brings it, and a second one
+ * proves it. Only gateways of ours keep both that long.
+ */
+export async function fetchOwnNodeToken(context: Context, flags: TargetFlags): Promise<void> {
+  const { key, options } = await ownToken(context, flags, "node");
+  const memory = await context.tokens();
+  // A node's own connection is not pushed aside by a probe.
+  const client = { ...options.client, id: "node-host", mode: "probe" };
+  for (const _time of ["fetch", "prove"]) {
+    await using _session = await openSession({ ...options, client, scopes: [], memory });
+  }
+  const stored = await memory.recall(key);
+  if (stored !== undefined && stored.previous === undefined) return;
+  throw new OpenClawError("failed", "the gateway rotated the token but did not hand out the new one", {
+    hint: "the old one works until its time is over; start the node once before that",
+    details: { deviceId: key.deviceId, role: "node" },
+  });
+}
+
 /** Without an overlap the gateway may have ended this session already; the proof says as much. */
 async function sayDelivered(session: GatewaySession, token: Secret): Promise<void> {
   try {

@@ -16,7 +16,7 @@ interface RequestFlags extends TargetFlags {
 
 /** A request that waits, or an open door: `isRecorded` tells whether the gateway remembers this machine, or took it for one of its own. */
 export type RequestOutcome =
-  | { readonly requestId: string; readonly sas: PairingCode | undefined }
+  | { readonly requestId: string; readonly sas: PairingCode | undefined; readonly scopes: readonly string[] }
   | { readonly isRecorded: boolean };
 
 /** Connects as the role would. Whoever asks again brings the same `codes`, so that the request keeps its code. */
@@ -53,13 +53,16 @@ export async function requestOnce(
     return { isRecorded: session.hello.auth?.deviceToken !== undefined };
   } catch (error) {
     if (!isFailure(error, "pairing-required")) throw error;
-    const { requestId, rejected, rejectedReason } = error.details ?? {};
+    const { requestId, rejected, rejectedReason, requestedScopes } = error.details ?? {};
     if (rejected === true) {
       const why = typeof rejectedReason === "string" ? `: ${rejectedReason}` : "";
       throw new OpenClawError("pairing-rejected", `the gateway's owner rejected this device${why}`, { cause: error });
     }
     // Agreed on by this very process (client/code-agreement.ts).
-    if (typeof requestId === "string") return { requestId, sas: error.details?.["sas"] as PairingCode | undefined };
+    if (typeof requestId === "string") {
+      const sas = error.details?.["sas"] as PairingCode | undefined;
+      return { requestId, sas, scopes: Array.isArray(requestedScopes) ? requestedScopes.map(String) : [] };
+    }
     throw error;
   }
 }

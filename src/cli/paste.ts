@@ -38,6 +38,7 @@ function targetOptions(given: TargetFlags, hasAddress: boolean): CarriedOption[]
     ...asOptions({
       "--token-file": unlessStdin(given.tokenFile),
       "--password-file": unlessStdin(given.passwordFile),
+      "--header-file": unlessStdin(given.headerFile),
       "--no-auth-header": given.authHeader === false,
       "--insecure-ws": given.insecureWs,
     }),
@@ -64,7 +65,10 @@ function spell([name, value]: CarriedOption): string {
   return value === true ? name : `${name} ${shellWord(value)}`;
 }
 
-/** What stands behind the words may be an id that another machine chose; anything a shell would act on makes it one quoted word. */
+/**
+ * What stands behind the words may be an id that another machine chose; anything a shell would act on makes it one quoted word. A word in
+ * single quotes is one that is quoted already: a shell acts on nothing in it.
+ */
 function quoteForeign(rest: string): string {
-  return /^[\w@%+=:,./ -]*$/u.test(rest) ? rest : shellWord(rest);
+  return /^(?:[\w@%+=:,./ -]|'[^']*')*$/u.test(rest) ? rest : shellWord(rest);
 }

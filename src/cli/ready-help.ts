@@ -8,7 +8,7 @@ export function readyHelp(
 ): string | undefined {
   const words = argv.slice(0, -1);
   const asks = argv.at(-1) === "--help" || argv.at(-1) === "-h";
-  if (!asks || !words.every((word) => /^[a-z]+$/u.test(word))) return undefined;
+  if (!asks || !words.every((word) => /^[a-z]+(?:-[a-z]+)*$/u.test(word))) return undefined;
   try {
     return readFileSync(new URL(helpFile(words), directory), "utf8");
   } catch {

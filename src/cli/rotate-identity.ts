@@ -167,7 +167,7 @@ class Journey implements AsyncDisposable {
     const { url } = visit;
     const before = rotation.gateways.find((gateway) => gateway.url === url)?.state;
     if (visit.session === undefined) {
-      this.#problems.set(url, reasonOf(visit.failure));
+      this.#problems.set(url, reasonOf(visit.failure, url));
       return rotation;
     }
     if (visit.as === "next") {
@@ -239,10 +239,12 @@ class Journey implements AsyncDisposable {
       // What crosses the network is inside SSH where a tunnel leads there.
       flags: { url, insecureWs: this.#choices.insecureWs || line !== undefined },
       prefersRunning: false,
-      env: {},
+      // A gateway's own headers may stand there; its credentials are not asked for here.
+      env: headersFor(url, context.options.env),
       config: await context.config(),
       paths: context.paths(),
       stdin: context.streams.stdin,
+      runtime: context.runtime,
     });
     const platform = describePlatform(process.platform);
     return openSession({
@@ -325,6 +327,14 @@ class Journey implements AsyncDisposable {
   }
 }
 
+/** What the environment has for the gateway that it names: headers of an edge. Those of one gateway go to no other. */
+function headersFor(url: string, env: Context["options"]["env"]): Context["options"]["env"] {
+  const named = URL.parse(env["OPENCLAW_GATEWAY_URL"] ?? "");
+  if (named === null || originOf(named.href) !== originOf(url)) return {};
+  const { OPENCLAW_GATEWAY_HEADERS, CF_ACCESS_CLIENT_ID, CF_ACCESS_CLIENT_SECRET } = env;
+  return { OPENCLAW_GATEWAY_HEADERS, CF_ACCESS_CLIENT_ID, CF_ACCESS_CLIENT_SECRET };
+}
+
 function canMove(visit: Visit): boolean {
   return visit.session?.hello.features.capabilities?.includes("device-key-rotate") === true;
 }
@@ -342,7 +352,7 @@ function nothingToFinish(): OpenClawError {
 
 function describeObstacle(visit: Visit): GatewayMove {
   if (visit.session !== undefined) return { url: visit.url, state: "unsupported", problem: cannotMove };
-  return { url: visit.url, state: "pending", problem: reasonOf(visit.failure) };
+  return { url: visit.url, state: "pending", problem: reasonOf(visit.failure, visit.url) };
 }
 
 function refused(gateways: readonly GatewayMove[]): OpenClawError {
@@ -358,6 +368,10 @@ function listed(gateways: readonly GatewayMove[]): string {
   return open.map(({ url, problem }) => (problem === undefined ? url : `${url} (${problem})`)).join(", ");
 }
 
-function reasonOf(error: unknown): string {
+function reasonOf(error: unknown, url = ""): string {
+  // The name of a link leads somewhere while the link is up.
+  if (URL.parse(url)?.hostname.endsWith(".link") === true && isFailure(error, "unreachable")) {
+    return "its link is down: openclaw pair link brings it up";
+  }
   return error instanceof Error ? error.message : String(error);
 }

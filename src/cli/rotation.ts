@@ -11,7 +11,7 @@ import type { Context } from "./context.ts";
 import { CutOffAgreement } from "./cut-off-agreement.ts";
 import { findDevice, listDevices } from "./device-directory.ts";
 import { asOperator, asPairingOperator } from "./operator.ts";
-import { keepOwnToken, rotateOwnToken } from "./own-token.ts";
+import { fetchOwnNodeToken, keepOwnToken, rotateOwnToken } from "./own-token.ts";
 import { assertCriticalMoved, follow } from "./rotation-progress.ts";
 import type { TargetFlags } from "./target-options.ts";
 import { onlyRoleOf, readRole } from "./token-choice.ts";
@@ -22,6 +22,8 @@ export interface RotationOrder {
   readonly scopes: readonly string[] | undefined;
   /** Milliseconds that the old tokens work beside new ones that were not used yet. */
   readonly overlapMs: number;
+  /** The same for devices that are not connected, which have to come first. */
+  readonly overlapAwayMs: number;
   /** A person asked for the overlap: a gateway that has none is not good enough. */
   readonly mustOverlap: boolean;
   /** Devices whose old token stays until they have moved, as a person calls them. */
@@ -48,16 +50,33 @@ export interface Target {
 
 const everything = ["operator.pairing", "operator.admin"] as const;
 
-/** This machine's own token. One for the role node belongs to the node that may be running here: it is told like any other. */
+/** This machine's own token, stored and proven before this resolves. */
 export async function rotateSelf(context: Context, flags: TargetFlags, order: RotationOrder): Promise<MovedToken> {
   const { deviceId } = await context.identity();
-  if (order.role === "node") return rotateDevice(context, flags, order, deviceId);
+  if (order.role === "node") return rotateOwnNode(context, flags, order, deviceId);
   if (order.critical.length > 0) {
     throw new OpenClawError("usage", "--critical is for other devices: --self is proven before it reports success");
   }
   const rotated = await rotateOwnToken(context, flags, order.role ?? "operator", order);
   return { ...rotated, isCritical: false, isOwn: true };
 }
+
+/** A node that runs here takes the new token in; for one that does not, it is fetched now, while the old one still works. */
+async function rotateOwnNode(
+  context: Context,
+  flags: TargetFlags,
+  order: RotationOrder,
+  deviceId: string,
+): Promise<MovedToken> {
+  const overlapMs = Math.max(order.overlapMs, ownOverlapMs);
+  const moved = await rotateDevice(context, flags, { ...order, overlapMs, overlapAwayMs: overlapMs }, deviceId);
+  if (moved.state === undefined || moved.state === "confirmed") return moved;
+  await fetchOwnNodeToken(context, flags);
+  return { ...moved, state: "confirmed", isOwn: true };
+}
+
+/** The least that a token of ours works beside the one that takes its place: until that one is written down and proven. */
+const ownOverlapMs = 60_000;
 
 /** One device's token. Resolves when it has moved, cannot move now, or had its time. */
 export async function rotateDevice(
@@ -73,7 +92,7 @@ export async function rotateDevice(
     const ownId = await ownDeviceId(context, session);
     const target = { device, role: order.role ?? onlyRoleOf(device), ...marksOf(device, order, paired, ownId) };
     assertAllMeant(order, paired, [target]);
-    await agree(session, [target], agreement);
+    await agree(session, [target], order, agreement);
     return [await rotateTarget(context, flags, session, order, target)];
   });
   if (moved === undefined) throw new OpenClawError("not-found", `${wanted} has no token`);
@@ -150,7 +169,7 @@ async function rotateTargets(
   targets: readonly Target[],
   agreement: CutOffAgreement,
 ): Promise<{ readonly moved: readonly MovedToken[]; readonly failed: readonly FailedRotation[] }> {
-  await agree(session, targets, agreement);
+  await agree(session, targets, order, agreement);
   const moved: MovedToken[] = [];
   const failed: FailedRotation[] = [];
   for (const target of targets) {
@@ -165,13 +184,20 @@ async function rotateTargets(
   return { moved, failed };
 }
 
-/** Asks first where the gateway can only cut devices off. */
-async function agree(session: GatewaySession, targets: readonly Target[], agreement: CutOffAgreement): Promise<void> {
-  if (handsOver(session)) return;
-  await agreement.reach(
-    session,
-    targets.filter((target) => !isCallersOwn(target)),
-  );
+function overlapOf({ overlapMs, overlapAwayMs }: RotationOrder, { connected }: PairedDevice): number {
+  return connected === false ? overlapAwayMs : overlapMs;
+}
+
+/** Asks first where devices would be cut off: by a gateway that cannot hand over, or because they are away and get no time. */
+async function agree(
+  session: GatewaySession,
+  targets: readonly Target[],
+  order: RotationOrder,
+  agreement: CutOffAgreement,
+): Promise<void> {
+  const others = targets.filter((target) => !isCallersOwn(target));
+  if (!handsOver(session)) return agreement.reach(session, others);
+  if (order.overlapMs === 0) await agreement.reachForAway(others.filter(({ device }) => device.connected === false));
 }
 
 async function rotateTarget(
@@ -187,7 +213,7 @@ async function rotateTarget(
     deviceId: device.deviceId,
     role,
     ...(order.scopes === undefined ? {} : { scopes: [...order.scopes] }),
-    ...(isGentle ? { overlapMs: order.overlapMs, ...(isCritical ? { critical: true } : {}) } : {}),
+    ...(isGentle ? { overlapMs: overlapOf(order, device), ...(isCritical ? { critical: true } : {}) } : {}),
   });
   const isOwn = isCallersOwn(target) && rotated.token !== undefined;
   const state = isOwn ? await keepOwnToken(context, flags, session, rotated) : rotated.state;

@@ -9,11 +9,13 @@ export interface TargetFlags {
   readonly tls?: boolean;
   readonly contextPath?: string;
   readonly tlsFingerprint?: string;
+  readonly tlsAcceptNew?: boolean;
   readonly token?: string;
   readonly tokenFile?: string;
   readonly password?: string;
   readonly passwordFile?: string;
   readonly header?: readonly string[];
+  readonly headerFile?: string;
   readonly authHeader?: boolean;
   readonly insecureWs?: boolean;
 }
@@ -26,20 +28,32 @@ export function withTarget(command: Command): Command {
     .option("--port <port>", "the gateway's port (default: 18789)")
     .option("--tls", "use wss")
     .option("--context-path <path>", "the path behind which a proxy has the gateway")
-    .option("--tls-fingerprint <sha256>", "the only certificate to accept")
+    .option(
+      "--tls-fingerprint <sha256>",
+      "the only certificate to accept, in hex, or sha256/<base64> for its public key",
+    )
+    .option(
+      "--tls-accept-new",
+      "take a self-signed certificate on first sight, and hold the gateway to it from then on",
+    )
     .option("--token <token>", "the gateway's token; better --token-file: argv can be read by others")
     .option("--token-file <path>", "a file with the gateway's token, or - for stdin")
     .option("--password <password>", "the gateway's password; better --password-file")
     .option("--password-file <path>", "a file with the gateway's password, or - for stdin")
-    .option("--header <header>", "'Name: value' for a proxy in front of the gateway; repeatable", collect)
+    .option(
+      "--header <header>",
+      "'Name: value' for a proxy in front of the gateway; repeatable; better --header-file or OPENCLAW_GATEWAY_HEADERS",
+      collect,
+    )
+    .option("--header-file <path>", "a file with such headers, one a line, or - for stdin")
     .option("--no-auth-header", "do not send Authorization on the upgrade")
     .option("--insecure-ws", "send secrets over plain ws to a host that is not loopback");
 }
 
 const groupsWithTarget: ReadonlySet<string> = new Set(["call", "devices", "nodes", "pair"]);
 const commandsWithTarget: ReadonlySet<string> = new Set(["gateway status", "node run"]);
-/** They find both gateways by options of their own. */
-const commandsWithoutTarget: ReadonlySet<string> = new Set(["pair link", "pair unlink"]);
+/** They find both gateways by options of their own, or work on this machine's own gateway, which may not even run. */
+const commandsWithoutTarget: ReadonlySet<string> = new Set(["pair link", "pair unlink", "devices service-account"]);
 
 /** True when a command that starts with these words (`devices approve`) takes the target options. */
 export function takesTarget(words: string): boolean {

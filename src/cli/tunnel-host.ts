@@ -36,6 +36,8 @@ export interface HostedTunnel extends AsyncDisposable {
   readonly tunnel: Tunnel;
   /** As `Tunnel.closed`; what it rejects with is in the log by then. */
   readonly closed: Promise<void>;
+  /** Writes down what ended whoever uses the tunnel. */
+  readonly noteFailure: (error: unknown) => void;
 }
 
 /**
@@ -97,7 +99,12 @@ export async function hostTunnel(context: Context, options: TunnelHostOptions): 
   });
   closed.catch(() => {}); // nobody has to wait for the end
   const steps = undo.move();
-  return { tunnel, closed, [Symbol.asyncDispose]: () => steps.disposeAsync() };
+  return {
+    tunnel,
+    closed,
+    noteFailure: (error) => noteFailure(log, error),
+    [Symbol.asyncDispose]: () => steps.disposeAsync(),
+  };
 }
 
 /** Takes the name that was asked for, or the first free one: others may take names at the same time. */

@@ -22,8 +22,14 @@ export async function gatherCredentials(
 }
 
 async function flagCredentials({ flags, stdin }: TargetChoices): Promise<CredentialCandidate[]> {
-  if (flags.tokenFile === "-" && flags.passwordFile === "-") {
-    throw new OpenClawError("usage", "--token-file and --password-file cannot both read standard input", {
+  const files = {
+    "--token-file": flags.tokenFile,
+    "--password-file": flags.passwordFile,
+    "--header-file": flags.headerFile,
+  };
+  const readers = Object.entries(files).flatMap(([name, path]) => (path === "-" ? [name] : []));
+  if (readers.length > 1) {
+    throw new OpenClawError("usage", `${readers.join(" and ")} cannot both read standard input`, {
       hint: "name a file for one of them",
     });
   }

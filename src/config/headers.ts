@@ -44,13 +44,16 @@ export function parseHeader(line: string, what: string): Header {
   throw new OpenClawError("usage", `${what} ${JSON.stringify(name)} ${problem}`, { hint });
 }
 
+/** One `Name: value` a line; empty lines say nothing. `source` is where the text stands. */
+export function parseHeaderLines(text: string, source: string): Header[] {
+  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== "");
+  return lines.map((line) => parseHeader(line.trim(), `a header in ${source},`));
+}
+
 /** OPENCLAW_GATEWAY_HEADERS, one `Name: value` a line, and the service token of Cloudflare Access. */
 export function environmentHeaders(env: Environment): Header[] {
-  const lines = (read(env, "OPENCLAW_GATEWAY_HEADERS") ?? "").split(/\r?\n/).filter((line) => line.trim() !== "");
-  return [
-    ...lines.map((line) => parseHeader(line.trim(), "a header in OPENCLAW_GATEWAY_HEADERS,")),
-    ...accessHeaders(env),
-  ];
+  const lines = read(env, "OPENCLAW_GATEWAY_HEADERS") ?? "";
+  return [...parseHeaderLines(lines, "OPENCLAW_GATEWAY_HEADERS"), ...accessHeaders(env)];
 }
 
 /** The headers of all sources, the strongest first: of the same name, in whatever case, the first counts. */

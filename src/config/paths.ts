@@ -26,6 +26,8 @@ export interface StatePaths {
   /** What an `identity rotate` has done so far, while it is not over. */
   readonly identityRotation: string;
   readonly deviceTokens: string;
+  /** The certificates that were accepted when they were first seen. */
+  readonly tlsPins: string;
   readonly database: string;
   readonly gatewayToken: string;
   readonly internalSecret: string;
@@ -68,6 +70,7 @@ export function statePaths(choices: PathChoices): StatePaths {
     identity: join(toolkitDir, "identity", "device.json"),
     identityRotation: join(toolkitDir, "identity", "rotation.json"),
     deviceTokens: join(toolkitDir, "identity", "device-tokens.json"),
+    tlsPins: join(toolkitDir, "tls-pins.json"),
     database: join(toolkitDir, "gateway.db"),
     gatewayToken: join(toolkitDir, "gateway-token"),
     internalSecret: join(toolkitDir, "internal-secret"),

@@ -75,8 +75,8 @@ export const url = kind(
   checkedText("ws://host:port or wss://host:port, without secrets in it", (value) => urlProblem(value) === undefined),
 );
 export const fingerprint = kind(
-  "SHA-256 in hex",
-  checkedText("the 64 hex digits of a SHA-256", (value) => readFingerprint(value) !== undefined),
+  "certificate's SHA-256 in hex, or sha256/<base64> of its public key",
+  checkedText("the 64 hex digits of a SHA-256, or sha256/<base64>", (value) => readFingerprint(value) !== undefined),
 );
 export const scopesOfUsers = kind(
   "object of scope lists by user",

@@ -70,10 +70,14 @@ export const settings = {
   "gateway.auth.trustedProxy.allowLoopback": setting(yesOrNo, "whether a trusted proxy may be on this machine", {}),
   "gateway.auth.trustedProxy.deviceAutoApprove.enabled": setting(
     yesOrNo,
-    "whether proxied browsers get the default operator scopes",
+    "whether operator devices that a proxy vouches for need no approval",
     { fallback: false },
   ),
-  "gateway.auth.trustedProxy.deviceAutoApprove.scopes": setting(texts, "scopes that such browsers get at the most", {}),
+  "gateway.auth.trustedProxy.deviceAutoApprove.scopes": setting(
+    texts,
+    "scopes that users get at the most who are not in gateway.auth.identityScopes",
+    {},
+  ),
   "gateway.auth.trustedProxy.enabled": setting(yesOrNo, "older spelling of gateway.auth.mode trusted-proxy", {}),
   "gateway.auth.trustedProxy.header": setting(text, "older spelling of gateway.auth.trustedProxy.userHeader", {}),
   "gateway.auth.identityScopes": setting(
@@ -83,11 +87,21 @@ export const settings = {
   ),
   "gateway.trustedProxies": setting(ranges, "addresses of proxies whose headers are believed", {}),
   "gateway.trustedLocalServices": setting(localServices, "local programs without a device key, and their scopes", {}),
+  "gateway.controlUi.allowInsecureAuth": setting(
+    yesOrNo,
+    "the product's: its dashboard without a device key; our gateway never allows that",
+    {},
+  ),
   "gateway.controlUi.allowedOrigins": setting(texts, "browser origins that may connect, besides the gateway's own", {}),
   "gateway.tailscale.mode": setting(
-    oneOf("off", "serve", "funnel", "enabled", "require"),
-    "whether Tailscale Serve's word on the user is taken",
+    oneOf("off", "serve", "funnel", "disabled", "enabled", "require"),
+    "whether Tailscale Serve's word on the user is taken; require: nothing else from the tailnet",
     { fallback: "off" },
+  ),
+  "gateway.tailscale.whoisCommand": setting(
+    texts,
+    "program and arguments that say who has an address of the tailnet (default: tailscale whois --json)",
+    {},
   ),
   "gateway.pairing.autoApproveOperators": setting(
     oneOf("proven-local", "loopback", "never"),
@@ -106,7 +120,11 @@ export const settings = {
   "gateway.remote.url": setting(url, "the gateway that commands talk to when gateway.mode is remote", {}),
   "gateway.remote.token": setting(secretText, "the token for gateway.remote.url", secret),
   "gateway.remote.password": setting(secretText, "the password for gateway.remote.url", secret),
-  "gateway.remote.tlsFingerprint": setting(fingerprint, "the only certificate accepted from gateway.remote.url", {}),
+  "gateway.remote.tlsFingerprint": setting(
+    fingerprint,
+    "the only certificate, or public key, accepted from gateway.remote.url",
+    {},
+  ),
   "gateway.tls.enabled": setting(yesOrNo, "whether the gateway speaks TLS", { fallback: false }),
   "gateway.tls.certPath": setting(text, "file with the gateway's certificate chain, PEM", {}),
   "gateway.tls.keyPath": setting(text, "file with the certificate's private key, PEM", {}),

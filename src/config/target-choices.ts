@@ -13,11 +13,13 @@ export interface TargetFlags {
   readonly tls?: boolean | undefined;
   readonly contextPath?: string | undefined;
   readonly tlsFingerprint?: string | undefined;
+  readonly tlsAcceptNew?: boolean | undefined;
   readonly token?: string | undefined;
   readonly tokenFile?: string | undefined;
   readonly password?: string | undefined;
   readonly passwordFile?: string | undefined;
   readonly header?: readonly string[] | undefined;
+  readonly headerFile?: string | undefined;
   readonly noAuthHeader?: boolean | undefined;
   readonly insecureWs?: boolean | undefined;
 }

@@ -5,7 +5,8 @@ import { chooseUrl, recognise } from "./choose-url.ts";
 import { assertSendable, type CredentialSource, type GatewayChoice, rankCredentials } from "./credentials.ts";
 import { gatherCredentials } from "./gather-credentials.ts";
 import { formatGatewayUrl, formatOrigin, type GatewayUrl } from "./gateway-url.ts";
-import { environmentHeaders, type Header, mergeHeaders, parseHeader } from "./headers.ts";
+import { environmentHeaders, type Header, mergeHeaders, parseHeader, parseHeaderLines } from "./headers.ts";
+import { readSecretFile } from "./secret-file.ts";
 import type { TargetChoices } from "./target-choices.ts";
 import { parseFingerprint } from "./tls-fingerprint.ts";
 
@@ -23,8 +24,12 @@ export interface Target {
   /** The flag, variable or setting that named it. */
   readonly chosenBy: string;
   readonly headers: readonly Header[];
-  /** Lower-case hex SHA-256 of the only certificate to accept. */
+  /** SHA-256 of the only certificate to accept, lower-case hex, or of its public key, `sha256/<base64>`. */
   readonly tlsFingerprint?: string;
+  /** The flag or setting that says so. */
+  readonly pinnedBy?: "--tls-fingerprint" | "gateway.remote.tlsFingerprint";
+  /** Whether a certificate that nobody vouches for is taken when it is seen first, and held to from then on. */
+  readonly tlsAcceptNew: boolean;
   /** False: no `Authorization` on the upgrade, since somebody on the way uses it. */
   readonly sendAuthHeader: boolean;
   readonly insecureWs: boolean;
@@ -49,8 +54,9 @@ export async function resolveTarget(choices: TargetChoices): Promise<Target> {
     ...url,
     gateway,
     chosenBy,
-    headers: chooseHeaders(choices, gateway),
+    headers: await chooseHeaders(choices, gateway),
     ...chooseFingerprint(choices, url, gateway),
+    tlsAcceptNew: flags.tlsAcceptNew === true,
     sendAuthHeader: flags.noAuthHeader !== true,
     insecureWs: flags.insecureWs === true,
     credentials,
@@ -73,21 +79,35 @@ export function assertSafeTransport(
   });
 }
 
-function chooseHeaders({ flags, env, config }: TargetChoices, gateway: GatewayChoice): readonly Header[] {
+async function chooseHeaders(
+  { flags, env, config, stdin }: TargetChoices,
+  gateway: GatewayChoice,
+): Promise<readonly Header[]> {
   const configured = config.settings["gateway.mode"] === "remote" ? "remote" : "local";
+  const { headerFile } = flags;
+  const text = headerFile === undefined ? undefined : await readSecretFile(headerFile, stdin, "--header-file");
   return mergeHeaders(
     (flags.header ?? []).map((line) => parseHeader(line, "--header")),
+    text === undefined ? [] : parseHeaderLines(text.reveal(), "--header-file"),
     environmentHeaders(env),
     gateway === configured ? (config.settings.headers ?? []) : [],
   );
 }
 
-function chooseFingerprint({ flags, config }: TargetChoices, url: GatewayUrl, gateway: GatewayChoice) {
+function chooseFingerprint(
+  { flags, config }: TargetChoices,
+  url: GatewayUrl,
+  gateway: GatewayChoice,
+): Pick<Target, "tlsFingerprint" | "pinnedBy"> {
   const pinned = gateway === "remote" ? config.settings["gateway.remote.tlsFingerprint"] : undefined;
   const name = flags.tlsFingerprint === undefined ? "gateway.remote.tlsFingerprint" : "--tls-fingerprint";
   const text = flags.tlsFingerprint ?? pinned;
-  if (text === undefined) return {};
-  if (url.tls) return { tlsFingerprint: parseFingerprint(text, name) };
   // A pin that cannot be checked must not be taken for one that was.
-  throw new OpenClawError("usage", `${name} needs a gateway with TLS`, { hint: "write wss://, or add --tls" });
+  if (!url.tls && text !== undefined) throw needsTls(name);
+  if (!url.tls && flags.tlsAcceptNew === true) throw needsTls("--tls-accept-new");
+  return text === undefined ? {} : { tlsFingerprint: parseFingerprint(text, name), pinnedBy: name };
+}
+
+function needsTls(name: string): OpenClawError {
+  return new OpenClawError("usage", `${name} needs a gateway with TLS`, { hint: "write wss://, or add --tls" });
 }

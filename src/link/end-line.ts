@@ -26,8 +26,19 @@ export interface EndLine extends AsyncDisposable {
   /** Resolves when the end is gone. */
   readonly closed: Promise<void>;
   readonly isOver: boolean;
+  /** It has answered something: before that it has done nothing. */
+  readonly hasSpoken: boolean;
   /** It ended without having been told to, or had to be killed: what it did is not taken back yet. */
   readonly isBroken: boolean;
+}
+
+export interface LineOptions {
+  /** What stands in every line that is meant. */
+  readonly nonce: string;
+  /** Milliseconds within which a question has to be answered. */
+  readonly patienceMs: number;
+  /** True once the connection is lost that the streams are of. */
+  readonly isCut?: () => boolean;
 }
 
 /** The two streams of a process, from outside. */
@@ -49,7 +60,11 @@ interface Waiting {
 const talkLimit = 2000;
 
 /** A line to the end whose process has these streams. `where` is whose it is, for messages. */
-export function openLine({ input, output, talk, kill }: EndStreams, where: string, nonce: string): EndLine {
+export function openLine(
+  { input, output, talk, kill }: EndStreams,
+  where: string,
+  { nonce, patienceMs, isCut = () => false }: LineOptions,
+): EndLine {
   const waiting = new Map<number, Waiting>();
   const lines = new Lines(maxReplyBytes);
   const ended = Promise.withResolvers<void>();
@@ -58,6 +73,7 @@ export function openLine({ input, output, talk, kill }: EndStreams, where: strin
   let isOver = false;
   let isTold = false;
   let isBroken = false;
+  let hasSpoken = false;
 
   const fail = (reason: unknown) => {
     for (const one of waiting.values()) one.reject(reason);
@@ -67,15 +83,15 @@ export function openLine({ input, output, talk, kill }: EndStreams, where: strin
     if (isOver) return;
     isOver = true;
     isBroken ||= !isTold;
-    fail(
-      new OpenClawError("failed", `the other half of this program ended on ${where}${lastWords(said)}`, {
-        hint: "openclaw must be on the PATH there, or named with --remote-openclaw",
-      }),
-    );
-    ended.resolve();
+    // A lost connection is told after its channels are closed.
+    setImmediate(() => {
+      fail(isCut() ? wasCut(where) : hasEnded(where, said, hasSpoken));
+      ended.resolve();
+    });
   };
   const take = (reply: ControlReply | undefined) => {
     if (reply === undefined || reply.nonce !== nonce) return;
+    hasSpoken = true;
     const one = waiting.get(reply.id);
     if (one === undefined) return;
     if ("row" in reply) return one.row({ ...reply.row });
@@ -110,11 +126,19 @@ export function openLine({ input, output, talk, kill }: EndStreams, where: strin
     get isBroken() {
       return isBroken;
     },
+    get hasSpoken() {
+      return hasSpoken;
+    },
     ask(method, params = {}, onRow = () => {}) {
       const { promise, resolve, reject } = Promise.withResolvers<Params>();
       if (isOver) reject(new OpenClawError("failed", `the other half of this program is gone on ${where}`));
       else {
         const id = ++lastId;
+        const timer = isLasting(method) ? undefined : setTimeout(() => reject(silent(where, patienceMs)), patienceMs);
+        promise.then(
+          () => clearTimeout(timer),
+          () => clearTimeout(timer),
+        );
         waiting.set(id, { row: onRow, resolve, reject });
         input.write(`${JSON.stringify({ id, nonce, method, params })}\n`);
       }
@@ -123,10 +147,16 @@ export function openLine({ input, output, talk, kill }: EndStreams, where: strin
     async [Symbol.asyncDispose]() {
       isTold = true;
       input.end();
-      const timer = setTimeout(() => {
-        isBroken = true;
-        kill();
-      }, endGraceMs);
+      const timer = setTimeout(
+        () => {
+          isBroken = true;
+          kill();
+          // Whatever becomes of it, nobody waits for it any longer.
+          setTimeout(over, afterKillMs);
+        },
+        // One that has said nothing has done nothing that it could take back.
+        hasSpoken ? endGraceMs : 0,
+      );
       await ended.promise;
       clearTimeout(timer);
     },
@@ -135,9 +165,42 @@ export function openLine({ input, output, talk, kill }: EndStreams, where: strin
 
 /** An end that is told to go takes back what it did first, which needs its gateway. */
 const endGraceMs = 10_000;
+const afterKillMs = 1_000;
+
+/** A node serves for as long as its link is up. */
+function isLasting(method: string): boolean {
+  return method === "serve";
+}
+
+function silent(where: string, timeoutMs: number): OpenClawError {
+  return new OpenClawError("timeout", `the other half of this program does not answer on ${where}`, {
+    hint: "does the command start openclaw there, and does its gateway answer? try it by hand, or wait longer with --timeout",
+    details: { where, timeoutMs },
+  });
+}
+
+function wasCut(where: string): OpenClawError {
+  return new OpenClawError("ssh", `the SSH connection to ${where} was lost`, {
+    hint: "run it again when the network is back",
+    details: { where },
+  });
+}
+
+/** One that has never spoken may not have been started at all. */
+function hasEnded(where: string, said: string, hasSpoken: boolean): OpenClawError {
+  return new OpenClawError("failed", `the other half of this program ended on ${where}${lastWords(said)}`, {
+    ...(hasSpoken ? {} : { hint: "openclaw must be on the PATH there, or named with --remote-openclaw" }),
+    details: { where },
+  });
+}
 
 function lastWords(said: string): string {
-  const line = said.trim().split("\n").at(-1)?.trim() ?? "";
+  const lines = said
+    .trim()
+    .split("\n")
+    .map((line) => line.trim());
+  // The hint of an error stands below it.
+  const line = lines.findLast((one) => one !== "" && !/^(?:hint|run): /u.test(one)) ?? "";
   return line === "" ? "" : `: ${line}`;
 }
 

@@ -1,6 +1,6 @@
 /**
  * Joins two gateways, each through the end of the link on its machine: looked at, admitted, connected, proven, kept. Each end takes back
- * what it added when it is left before it was told to keep it, so a failure or a kill at any step leaves both as they were.
+ * what it added when it is told to, or left before it was told to keep it, so a failure or a kill at any step leaves both as they were.
  */
 import { OpenClawError } from "../errors.ts";
 import type { EndLine, Params } from "./end-line.ts";
@@ -110,7 +110,11 @@ export async function joinEnds(options: JoinOptions): Promise<LinkedEnds> {
     ),
   );
   const proven = await step("verify", () => Promise.all(lanes.map(verify)));
-  await step("keep", () => keepBoth(near, far));
+  // The near end first: if nobody is left to take anything back, it is on the machine whose user sees it, and can unlink.
+  await step("keep", async () => {
+    await near.ask("keep");
+    await far.ask("keep");
+  });
   const linked = new Map(lanes.map(({ direction }, index) => [direction, proven[index]]));
   const [toRemote, toLocal] = [linked.get("toRemote"), linked.get("toLocal")];
   if ((directions.toRemote && toRemote === undefined) || (directions.toLocal && toLocal === undefined))
@@ -146,14 +150,13 @@ function lanesOf({ near, far }: JoinOptions, here: EndFacts, there: EndFacts, po
   return lanes;
 }
 
-/** Tokens are kept by a gateway's origin. Its first device id names it for ever, and no name of the network does. */
+/** Tokens are kept by a gateway's origin. Its first device id names it for ever, and no name or port of the network does. */
 function addressOf(
   { deviceId: presentId, formerIds: [deviceId = presentId], gateway }: EndFacts,
   port: number,
 ): NodeAddress {
-  const { protocol, port: own } = new URL(gateway.url);
-  const url = `${protocol}//${deviceId.slice(0, 32)}.link${own === "" ? "" : `:${own}`}`;
-  return { url, port, tlsFingerprint: gateway.tlsFingerprint };
+  const { protocol } = new URL(gateway.url);
+  return { url: `${protocol}//${deviceId.slice(0, 32)}.link`, port, tlsFingerprint: gateway.tlsFingerprint };
 }
 
 /** A single-use secret for exactly this key and these commands, or nothing where the node is known already and has its token. */
@@ -186,7 +189,12 @@ export async function startNode(
     (error: unknown) => error,
   );
   void stopped.then(reject);
-  await ready;
+  const timer = setTimeout(() => reject(notReady(direction)), readyMs);
+  try {
+    await ready;
+  } finally {
+    clearTimeout(timer);
+  }
   return { direction, gateway, stopped };
 }
 
@@ -194,20 +202,6 @@ export async function startNode(
 async function verify({ owner, nodeFacts }: Lane): Promise<LinkedDirection> {
   const { latencyMs } = await owner.ask("verify", { deviceId: nodeFacts.deviceId });
   return { deviceId: nodeFacts.deviceId, paired: true, verified: true, latencyMs: Number(latencyMs) };
-}
-
-/**
- * The near end first: when the other one cannot keep the link any more, what is left is on the machine whose user sees it, in
- * `pair status`, and can link again.
- */
-async function keepBoth(near: EndLine, far: EndLine): Promise<void> {
-  const { wasLinked } = await near.ask("keep");
-  try {
-    await far.ask("keep");
-  } catch (error) {
-    if (wasLinked !== true) await near.ask("doubt");
-    throw error;
-  }
 }
 
 /** Does one step; what fails in it says so. */
@@ -268,6 +262,17 @@ function sameIdentity({ deviceId }: EndFacts): OpenClawError {
   return new OpenClawError("conflict", "both ends have the same device identity: a gateway cannot be its own node", {
     hint: "is it the same machine? give the other side its own state with --remote-state-dir",
     details: { deviceId, step: "look" },
+  });
+}
+
+/** Milliseconds for a node to be let in: it tries again by itself, and for ever. */
+const readyMs = 30_000;
+
+function notReady(direction: keyof LinkPorts): OpenClawError {
+  const whose = direction === "toRemote" ? "the other gateway" : "this machine's gateway";
+  return new OpenClawError("timeout", `the node was not let in by ${whose} in time`, {
+    hint: "is that gateway running?",
+    details: { direction, timeoutMs: readyMs },
   });
 }
 

@@ -45,9 +45,22 @@ export async function keepEnd(options: KeepOptions): Promise<void> {
 }
 
 /** Throws why the node ended, unless that is only because its line is lost. */
-async function endOf({ stopped }: RunningNode, line: EndLine): Promise<void> {
+async function endOf({ stopped, direction }: RunningNode, line: EndLine): Promise<void> {
   const reason = await stopped;
-  if (!line.isOver) throw reason;
+  if (!line.isOver) throw explained(direction, reason);
+}
+
+/** A gateway that turns the node away does so under a name that only the link knows. */
+function explained(direction: RunningNode["direction"], reason: unknown): unknown {
+  if (!isFailure(reason, "device-token-mismatch", "token-mismatch", "credential-missing", "upgrade-refused"))
+    return reason;
+  const [whose, what] =
+    direction === "toRemote" ? ["the gateway there", "this machine"] : ["the gateway here", "the other machine"];
+  return new OpenClawError("device-token-mismatch", `${whose} no longer lets ${what} in as a node`, {
+    hint: `its device was removed or revoked there (openclaw devices list); openclaw pair link, run again, makes it anew`,
+    details: { direction, was: reason.code },
+    cause: reason,
+  });
 }
 
 async function comeBack(options: KeepOptions): Promise<Pick<KeepOptions, "line" | "node">> {

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemRuntime } from "../../src/runtime.ts";
-import { textAt } from "../support/raw-client.ts";
+import { at, textAt } from "../support/raw-client.ts";
 import { CliHome } from "../support/run-cli.ts";
 import { impatient } from "../support/world.ts";
 import { type GatewayHome, type NodeHome, startGatewayHome, succeed } from "./world.ts";
@@ -265,3 +265,33 @@ function storedToken(machine: CliHome): string {
   const file = readFileSync(machine.path(".openclaw/toolkit/identity/device-tokens.json"), "utf8");
   return /"token": "([^"]+)"/u.exec(file)?.[1] ?? "";
 }
+
+test("--self --role node stores the new token before it reports success, also when the node does not run", async () => {
+  await using gateway = await startGatewayHome();
+  const resting = await gateway.node("resting");
+  await resting.running.stop();
+  const before = storedToken(resting);
+  const flags = `--url ${gateway.url} --token-file ${gateway.tokenFile} --json`;
+  for (const more of ["", "--now"]) {
+    expect(await resting.run(`devices rotate --self --role node ${more} ${flags}`)).toMatchObject({
+      code: 0,
+      json: { ok: true, role: "node", state: "confirmed", delivered: true },
+    });
+  }
+  expect(storedToken(resting)).not.toBe(before);
+  await using again = resting.start(`node run --json --url ${gateway.url}`);
+  expect(await again.event("ready")).toBeDefined();
+});
+
+test("a device that is away has a week, and --now says first that it will be cut off", async () => {
+  await using gateway = await startGatewayHome();
+  await gateway.pair({ displayName: "drawer" });
+  const { json } = await gateway.ask("devices rotate drawer --json");
+  const days = (Number(at(json, "overlapUntilMs")) - Number(at(json, "rotatedAtMs"))) / 86_400_000;
+  expect(days).toBe(7);
+  expect(await gateway.ask("devices rotate drawer --now --json")).toMatchObject({
+    code: 2,
+    json: { error: { message: expect.stringContaining("drawer"), hint: expect.stringContaining("--yes") } },
+  });
+  expect(await gateway.ask("devices rotate drawer --now --yes --json")).toMatchObject({ code: 0 });
+});

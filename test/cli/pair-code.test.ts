@@ -32,7 +32,13 @@ test("the request and the list show the same digits and words, and approve takes
   });
   expect(await home.ask(`pair approve ${words} --json`)).toMatchObject({
     code: 0,
-    json: { requestId: textAt(asked.json, "requestId"), deviceId: textAt(asked.json, "deviceId") },
+    json: {
+      requestId: textAt(asked.json, "requestId"),
+      deviceId: textAt(asked.json, "deviceId"),
+      role: "operator",
+      scopes: ["operator.pairing"],
+      sas: { digits, words },
+    },
   });
 });
 
@@ -57,12 +63,12 @@ test("a code whose request asks for more by now is refused with the difference",
   const wider = await machine.ask(`${operatorRequest} --scope operator.admin --json`);
   for (const wanted of [textAt(asked.json, "code"), textAt(asked.json, "requestId")]) {
     expect(await home.ask(`pair approve ${wanted} --json`)).toMatchObject({
-      code: 5,
+      code: 9,
       json: {
         error: {
-          code: "approval-unconfirmed",
+          code: "superseded",
           message: expect.stringContaining("also operator.admin"),
-          fix: expect.stringContaining(textAt(wider.json, "requestId")),
+          fix: expect.stringContaining("openclaw pair list"),
           details: { difference: ["also operator.admin"] },
         },
       },

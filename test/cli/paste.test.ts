@@ -37,8 +37,8 @@ test.each<[what: string, command: string, given: Given, want: string]>([
   [
     "the file of a secret",
     approve,
-    { ...target, tokenFile: "/t", passwordFile: "/p" },
-    `${approve} --token-file /t --password-file /p`,
+    { ...target, tokenFile: "/t", passwordFile: "/p", headerFile: "/h" },
+    `${approve} --token-file /t --password-file /p --header-file /h`,
   ],
   [
     "secrets themselves stay out",

@@ -174,6 +174,19 @@ describe("fingerprints", () => {
     expect(parseFingerprint(typed, "--tls-fingerprint")).toBe(hex);
   });
 
+  test("a public key's is read with one slash or two, and written with one", () => {
+    const base64 = Buffer.from(hex, "hex").toString("base64");
+    for (const typed of [`sha256/${base64}`, `SHA256//${base64}`, ` sha256/${base64}\n`]) {
+      expect(parseFingerprint(typed, "--tls-fingerprint")).toBe(`sha256/${base64}`);
+    }
+    // The last two bits of the last digit say nothing.
+    expect(base64.at(-2)).toBe("s");
+    expect(parseFingerprint(`sha256/${base64.slice(0, -2)}t=`, "x")).toBe(`sha256/${base64}`);
+    for (const typed of [`sha256/${hex}`, `sha256/${base64.slice(1)}`, `sha1/${base64}`, base64, `sha256/${base64}=`]) {
+      expect(() => parseFingerprint(typed, "x")).toThrow(expect.objectContaining({ code: "usage" }));
+    }
+  });
+
   test.each(["", hex.slice(1), `${hex}0`, `g${hex.slice(1)}`, `sha1:${hex}`])("%j is `usage`", (typed) => {
     expect(() => parseFingerprint(typed, "--tls-fingerprint")).toThrow(expect.objectContaining({ code: "usage" }));
   });

@@ -61,6 +61,7 @@ test("what we write is below toolkit/, what is the product's is not", () => {
     deviceTokens: `${toolkitDir}/identity/device-tokens.json`,
     database: `${toolkitDir}/gateway.db`,
     deviceTokenKey: `${toolkitDir}/device-token-key`,
+    tlsPins: `${toolkitDir}/tls-pins.json`,
     tunnelKey: `${toolkitDir}/identity/tunnel_ed25519`,
     gatewayToken: `${toolkitDir}/gateway-token`,
     internalSecret: `${toolkitDir}/internal-secret`,

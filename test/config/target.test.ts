@@ -256,11 +256,14 @@ describe("which gateway", () => {
       { ours: `{ gateway: { mode: 'remote', remote: { url: 'ws://x:1', tlsFingerprint: '${"ab".repeat(32)}' } } }` },
       /gateway.remote.tlsFingerprint needs/,
     ],
+    ["first sight without TLS", { flags: { url: "ws://x:1", tlsAcceptNew: true } }, /--tls-accept-new needs/],
     ["a pin that is none", { flags: { url: "wss://x", tlsFingerprint: "ab" } }, /--tls-fingerprint is not/],
     ["a token twice", { flags: { token: "a", tokenFile: "b" } }, /--token and --token-file/],
     ["an empty token", { flags: { token: "" } }, /--token is empty/],
     ["a token of several lines", { flags: { token: "a\nb" } }, /--token has characters/],
     ["a token beyond ASCII", { env: { OPENCLAW_GATEWAY_TOKEN: "tökén" } }, /OPENCLAW_GATEWAY_TOKEN has characters/],
+    ["a header and a secret from one input", { flags: { tokenFile: "-", headerFile: "-" } }, /cannot both read/],
+    ["an empty file of headers", { flags: { headerFile: "/dev/null" } }, /--header-file in \/dev\/null is empty/],
     ["two secrets from one input", { flags: { tokenFile: "-", passwordFile: "-" } }, /cannot both read standard input/],
     ["a header of the connection's own", { flags: { header: ["Host: x"] } }, /--header "Host"/],
   ])("%s is `usage`", async (_name, situation, says) => {
@@ -273,6 +276,9 @@ describe("which gateway", () => {
     expect((await decide({ ours })).tlsFingerprint).toBe(ab);
     expect((await decide({ ours, flags: { tlsFingerprint: cd } })).tlsFingerprint).toBe(cd);
     expect(await decide({ ours, flags: { url: "wss://other" } })).not.toHaveProperty("tlsFingerprint");
+    expect(await decide({ ours })).toMatchObject({ pinnedBy: "gateway.remote.tlsFingerprint", tlsAcceptNew: false });
+    const flags = { tlsFingerprint: cd, tlsAcceptNew: true };
+    expect(await decide({ ours, flags })).toMatchObject({ pinnedBy: "--tls-fingerprint", tlsAcceptNew: true });
   });
 });
 
@@ -472,6 +478,24 @@ describe("headers", () => {
       "X-Both=env",
       "X-File=file",
     ]);
+  });
+
+  test("a file of a flag has one a line, behind those of flags and before the environment", async () => {
+    await using directory = await mkdtempDisposable(join(tmpdir(), "openclaw-headers-"));
+    const headerFile = join(directory.path, "file");
+    await writeFile(headerFile, "X-One: file\r\n\n  X-Two: file\nX-Three: file\n");
+    const env = { OPENCLAW_GATEWAY_HEADERS: "X-Two: env\nX-Four: env" };
+    expect(await names({ env, flags: { header: ["X-One: flag"], headerFile } })).toEqual([
+      "X-One=flag",
+      "X-Two=file",
+      "X-Three=file",
+      "X-Four=env",
+    ]);
+    await writeFile(headerFile, "X-One: 1\nHost: hunter2\n");
+    await expect(names({ flags: { headerFile } })).rejects.toMatchObject({
+      code: "usage",
+      message: expect.stringMatching(/^a header in --header-file, "Host"(?!.*hunter2)/u),
+    });
   });
 
   test("those of the file go to the gateway it configures, and to no other", async () => {

@@ -12,6 +12,7 @@ export function setCommand(context: Context): Command {
   return defineCommand("set", "change a setting; comments in the file stay", [
     "openclaw config set gateway.port 18800",
     "openclaw config set gateway.auth.token --value-file token",
+    `openclaw config set gateway.http.routes '[{ path: "/v1/", upstream: "http://127.0.0.1:11434" }]'`,
   ])
     .argument("<path>", "the key")
     .argument("[value]", "its new value: JSON5, or plain text")

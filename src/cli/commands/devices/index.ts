@@ -10,6 +10,7 @@ import { removeCommand } from "./remove.ts";
 import { renameCommand } from "./rename.ts";
 import { revokeCommand } from "./revoke.ts";
 import { rotateCommand } from "./rotate.ts";
+import { serviceAccountCommand } from "./service-account.ts";
 
 export function devicesCommand(context: Context, verb?: string): Command {
   return defineGroup(
@@ -27,6 +28,7 @@ export function devicesCommand(context: Context, verb?: string): Command {
       rotate: rotateCommand,
       revoke: revokeCommand,
       clear: clearCommand,
+      "service-account": serviceAccountCommand,
     },
   );
 }

@@ -1,7 +1,7 @@
 /** `openclaw devices list` */
 import type { Command } from "commander";
 import type { Context } from "../../context.ts";
-import { listDevices, showDeviceRequest } from "../../device-directory.ts";
+import { listDevices, nameToShow, showDeviceRequest } from "../../device-directory.ts";
 import { defineCommand } from "../../globals.ts";
 import { ago, list } from "../../human.ts";
 import { asOperator, noteWhatIsHidden } from "../../operator.ts";
@@ -9,12 +9,12 @@ import { type TargetFlags, withTarget } from "../../target-options.ts";
 
 export function listCommand(context: Context): Command {
   return withTarget(
-    defineCommand("list", "devices that are paired, and requests that wait", ["openclaw devices list --json"]),
-  ).action(async (flags: TargetFlags) => {
-    const found = await asOperator(context, flags, ["operator.pairing"], async (session) => {
-      noteWhatIsHidden(context, session);
-      return listDevices(session);
-    });
+    defineCommand("list", "devices that are paired, and requests that wait", [
+      "openclaw devices list --json",
+      "openclaw devices list --local",
+    ]).option("--local", "read the state directory itself, as its owner: with or without a gateway that runs"),
+  ).action(async (flags: Flags) => {
+    const found = flags.local === true ? await listLocally(context, flags) : await askGateway(context, flags);
     const value = { pending: found.pending.map(showDeviceRequest), paired: found.paired };
     context.output.result(value, ({ pending, paired }) =>
       [...pendingPart(context, pending), ...pairedPart(context, paired)].join("\n"),
@@ -22,7 +22,26 @@ export function listCommand(context: Context): Command {
   });
 }
 
-type Paired = Awaited<ReturnType<typeof listDevices>>["paired"][number];
+interface Flags extends TargetFlags {
+  readonly local?: boolean;
+}
+
+type Listed = Awaited<ReturnType<typeof listDevices>>;
+
+function askGateway(context: Context, flags: Flags): Promise<Listed> {
+  return asOperator(context, flags, ["operator.pairing"], async (session) => {
+    noteWhatIsHidden(context, session);
+    return listDevices(session);
+  });
+}
+
+async function listLocally(context: Context, flags: Flags): Promise<Listed> {
+  const { refuseTarget, withLocalRecords } = await import("../../local-records.ts");
+  refuseTarget(flags);
+  return withLocalRecords(context, (records) => records.list());
+}
+
+type Paired = Listed["paired"][number];
 
 /** Whether it is connected, and when it was seen; 2026.3.8 tells neither. */
 function presence({ connected, lastSeenAtMs }: Paired, nowMs: number): [connected: string, seen: string] {
@@ -41,7 +60,7 @@ function pendingPart(context: Context, pending: readonly Shown[]): string[] {
   const rows = pending.map((request) => [
     request.requestId,
     request.fingerprint,
-    request.displayName ?? request.clientId,
+    nameToShow(request),
     request.role,
     list(request.scopes),
     request.remoteIp ?? "",
@@ -58,7 +77,7 @@ function pairedPart(context: Context, paired: readonly Paired[]): string[] {
   }));
   const rows = paired.map((device) => [
     device.deviceId,
-    device.operatorLabel ?? device.displayName ?? device.clientId,
+    nameToShow(device),
     list(device.roles),
     ...presence(device, context.runtime.now()),
   ]);

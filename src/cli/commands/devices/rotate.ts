@@ -24,6 +24,8 @@ interface Flags extends TargetFlags {
 
 /** Long enough for a node that restarts, short enough for a token that somebody may have seen. */
 const defaultOverlapMs = 10 * 60_000;
+/** A device that is not connected has to come first: a laptop in a drawer should not be locked out by the time it is opened. */
+const defaultAwayOverlapMs = 7 * 24 * 60 * 60_000;
 
 export function rotateCommand(context: Context): Command {
   return withTarget(
@@ -42,7 +44,7 @@ export function rotateCommand(context: Context): Command {
       .option("--no-scopes", "a token without scopes")
       .option(
         "--overlap <duration>",
-        "how long the old token works beside a new one that is not used yet (default: 10m)",
+        "how long the old token works beside a new one that is not used yet (default: 10m, and 7d for a device that is away)",
       )
       .option("--now", "no overlap: the old token ends at once")
       .option(
@@ -74,10 +76,12 @@ function readOrder(flags: Flags): RotationOrder {
       hint: "--now ends the old token at once, --critical keeps it until the device has moved",
     });
   }
+  const given = overlap === undefined ? undefined : parseDuration(overlap, "--overlap");
   return {
     role: flags.role === undefined ? undefined : readRole(flags.role),
     scopes: scopesOf(flags),
-    overlapMs: now ? 0 : overlap === undefined ? defaultOverlapMs : parseDuration(overlap, "--overlap"),
+    overlapMs: now ? 0 : (given ?? defaultOverlapMs),
+    overlapAwayMs: now ? 0 : (given ?? defaultAwayOverlapMs),
     mustOverlap: overlap !== undefined || critical.length > 0,
     critical,
     isAgreed: yes,

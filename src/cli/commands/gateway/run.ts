@@ -28,12 +28,15 @@ export function runCommand(context: Context): Command {
       const { RunRecord } = await import("../../../state/run-record.ts");
       const { prepareGateway } = await import("../../gateway-setup.ts");
       const { createGateway } = await import("../../../gateway/index.ts");
+      const { watchRules } = await import("../../gateway-rules.ts");
+      const { certificateFingerprint } = await import("../../../gateway/endpoint.ts");
       await using setup = await prepareGateway(context, flags);
       await using gateway = await createGateway(setup.options);
+      const { tls } = setup.options;
       await using _record = await RunRecord.write(
         setup.runDir,
         "gateway",
-        { gateway: gateway.url, state: "ready" },
+        { gateway: gateway.url, state: "ready", tlsFingerprint: tls && certificateFingerprint(tls.cert) },
         context.runtime,
       );
       const ready = {
@@ -57,6 +60,7 @@ export function runCommand(context: Context): Command {
           ...(event.token === undefined ? [] : [`  token           ${event.token}`]),
         ].join("\n"),
       );
+      using _watched = watchRules(context, setup, gateway);
       await context.untilSignal();
       await gateway.close(context.signalName);
       context.output.event({ event: "stopped", reason: context.signalName }, () => "stopped");

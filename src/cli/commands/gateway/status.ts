@@ -11,6 +11,7 @@ export function statusCommand(context: Context): Command {
     defineCommand("status", "whether a gateway is there, lets us in, and which version it is", [
       "openclaw gateway status",
       "openclaw gateway status --url ws://127.0.0.1:18790 --token-file token",
+      "openclaw gateway status --url wss://gw.example:18789 --tls-accept-new",
     ]),
   ).action(async (flags: TargetFlags) => {
     const target = await context.target(flags);
@@ -54,6 +55,7 @@ function withReach(error: unknown, url: string): unknown {
     "unreachable",
     "timeout",
     "tls-failed",
+    "tls-pin-mismatch",
     "not-a-gateway",
     "insecure-transport",
     "usage",

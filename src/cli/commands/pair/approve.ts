@@ -2,6 +2,8 @@
 import type { Command } from "commander";
 import type { GatewaySession } from "../../../client/gateway-session.ts";
 import { OpenClawError } from "../../../errors.ts";
+import { fingerprint } from "../../../identity/fingerprint.ts";
+import { formatPairingCode, type PairingCode } from "../../../protocol/pairing-code.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 import { asOperator, asPairingOperator } from "../../operator.ts";
@@ -18,6 +20,10 @@ interface Approved {
   readonly requestId: string;
   readonly deviceId: string;
   readonly layer: PendingRequest["layer"];
+  readonly displayName?: string;
+  readonly role?: string;
+  readonly scopes?: readonly string[];
+  readonly sas?: PairingCode;
   /** What the node can be asked, where its command list was approved too. */
   readonly commands?: readonly string[];
 }
@@ -37,16 +43,16 @@ export function approveCommand(context: Context): Command {
       .option("--latest", "the newest request")
       .option("--yes", "approve the newest request without looking at it first"),
   ).action(async (wanted: string | undefined, flags: Flags) => {
-    const { chooseRequest } = await import("../../choose-request.ts");
+    const { chooseRequest, requestsOf } = await import("../../choose-request.ts");
     const approve = async (session: GatewaySession): Promise<Approved> => {
       const request = await chooseRequest(
-        session,
+        requestsOf(session),
         { pending: await listPending(session), group: "pair" },
         wanted,
         flags,
       );
       const deviceId = await approveRequest(session, request);
-      const base = { requestId: request.requestId, deviceId, layer: request.layer };
+      const base = { requestId: request.requestId, deviceId, layer: request.layer, ...whatOf(request) };
       const isNode = request.layer === "device" && request.role === "node";
       if (flags.surface !== true || !isNode) return base;
       return { ...base, commands: await approveSurface(context, session, deviceId) };
@@ -56,12 +62,26 @@ export function approveCommand(context: Context): Command {
       flags.surface === true
         ? await asOperator(context, flags, ["operator.pairing", "operator.admin"], approve)
         : await asPairingOperator(context, flags, approve);
-    context.output.result(approved, (value) =>
-      value.commands !== undefined
-        ? `Approved ${value.deviceId}; it can be invoked: ${value.commands.join(", ")}`
-        : `Approved the ${value.layer} request of ${value.deviceId}`,
-    );
+    context.output.result(approved, describe);
   });
+}
+
+/** What was approved, as it stood in the request. */
+function whatOf(request: PendingRequest): Pick<Approved, "displayName" | "role" | "scopes" | "sas"> {
+  const name = request.displayName === undefined ? {} : { displayName: request.displayName };
+  if (request.layer === "surface") return name;
+  const { role, scopes, sas } = request;
+  return { ...name, role, scopes, ...(sas === undefined ? {} : { sas }) };
+}
+
+function describe({ layer, deviceId, displayName, role, scopes = [], sas, commands }: Approved): string {
+  const who = displayName === undefined ? fingerprint(deviceId) : `${displayName} (${fingerprint(deviceId)})`;
+  const what = layer === "surface" ? "its command list" : [role, ...scopes].join(", ");
+  return [
+    `Approved ${who}: ${what}`,
+    ...(sas === undefined ? [] : [`  code  ${formatPairingCode(sas)}; the same stands on its terminal`]),
+    ...(commands === undefined ? [] : [`  it can be invoked: ${commands.join(", ")}`]),
+  ].join("\n");
 }
 
 /** Waits for the node to come back, approves what it offers, and resolves with what it can be asked. */

@@ -11,7 +11,7 @@ export function inviteCommand(context: Context): Command {
   return withTarget(
     defineCommand("invite", "make a code by which one node gets in and is approved: good once, for a few minutes", [
       "openclaw pair invite --public-url wss://gateway.example:18789 --display-name kitchen",
-      "openclaw pair invite --ttl 1h --json",
+      "openclaw pair invite --public-url wss://gateway.example:18789 --ttl 1h --json",
     ])
       .option("--role <role>", "node: others ask for approval with pair request", "node")
       .option("--ttl <duration>", "how long it is good (default: 10m)")

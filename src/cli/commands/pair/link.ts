@@ -28,21 +28,43 @@ export function linkCommand(context: Context): Command {
     const { checkPort } = await import("../../link-lines.ts");
     checkPort(flags.localPort, "--local-port");
     checkPort(flags.remotePort, "--remote-port");
-    if (context.options.starter === undefined && (await isUpAlready(context, destination))) return;
+    if (context.options.starter === undefined && (await isUpAlready(context, destination, flags))) return;
     if (flags.detach === true && context.options.starter === undefined)
       return linkInBackground(context, destination, flags);
     await context.untilStopped(() => linkHere(context, destination, flags));
   });
 }
 
-/** A link that is up and whole is left as it is. */
-async function isUpAlready(context: Context, destination: string): Promise<boolean> {
-  const { whollyLinked } = await import("../../link-directory.ts");
-  const peer = await whollyLinked(context, destination);
-  if (peer === undefined) return false;
+/** A link that is up and whole is left as it is; one that is up and lacks something is taken down, to be made again. */
+async function isUpAlready(context: Context, destination: string, flags: LinkFlags): Promise<boolean> {
+  const { knownLink, readDirections, unionOf } = await import("../../link-host.ts");
+  const { tunnelOf, whollyLinked } = await import("../../link-directory.ts");
+  const { closeTunnel } = await import("../../../tunnel/control-client.ts");
+  const known = await knownLink(context, destination, flags);
+  if (known === undefined) return false;
+  const isNamedSo = flags.name === undefined || flags.name === known.name;
+  const peer = await whollyLinked(context, known, unionOf(readDirections(flags.oneWay), known.way));
+  if (peer === undefined || !isNamedSo) {
+    const running = await tunnelOf(context, known);
+    if (running === undefined) return false;
+    context.output.note(`the link ${known.name} is up and not as it should be: it is made again`);
+    await closeTunnel(running, context.oneShotSignal);
+    return false;
+  }
   const { name, pid, deviceId, toRemote, toLocal } = peer;
+  const shown = (direction: typeof toRemote, id: string) =>
+    direction === undefined ? undefined : { deviceId: id, paired: true, verified: true, ...direction };
+  const own = (await context.identity()).deviceId;
   context.output.result(
-    { event: "linked", peer: name, isUpAlready: true, pid, deviceId, toRemote, toLocal },
+    {
+      event: "linked",
+      peer: name,
+      isUpAlready: true,
+      pid,
+      deviceId,
+      ...(toRemote === undefined ? {} : { toRemote: shown(toRemote, own) }),
+      ...(toLocal === undefined ? {} : { toLocal: shown(toLocal, deviceId) }),
+    },
     () => `linked with ${name} already (pid ${pid}); ${context.pasteable("openclaw pair status")} shows it`,
   );
   return true;
@@ -65,9 +87,10 @@ async function linkHere(context: Context, destination: string, flags: LinkFlags)
         () => `${side} end: ${reason}; next try in ${retryInMs} ms`,
       ),
   });
-  output.event(linkedEvent(link), () => describeLink(link));
+  const facts = linkedEvent(link);
+  output.event(facts, describeLink);
   const forwards = link.hosted.tunnel.forwards();
-  await context.options.starter?.ready({ name: link.name, pid: process.pid, forwards });
+  await context.options.starter?.ready({ name: link.name, pid: process.pid, forwards, facts });
   await link.closed;
 }
 
@@ -78,12 +101,16 @@ async function linkInBackground(context: Context, destination: string, flags: Li
   const { nameForTunnel } = await import("../../../state/tunnel-record.ts");
   const { runDir, logDir } = context.paths();
   const readable = formatDestination(parseDestination(destination));
-  const name = await nameForTunnel(runDir, flags.name, readable, context.runtime);
+  const { knownLink } = await import("../../link-host.ts");
+  const known = await knownLink(context, destination, flags);
+  const name = await nameForTunnel(runDir, flags.name ?? known?.name, readable, context.runtime);
   context.extendTimeout(60_000);
-  const started = await detach(context, name, tunnelLogPath(logDir, name));
-  context.output.result(started, ({ pid }) =>
+  const { facts, ...started } = await detach(context, name, tunnelLogPath(logDir, name));
+  context.output.result({ ...facts, ...started }, ({ pid }) =>
     [
-      `linked with ${name}; the link stays up in the background (pid ${pid})`,
+      // Of this very program, which has made it a moment ago.
+      describeLink(facts as unknown as LinkedFacts),
+      `the link stays up in the background (pid ${pid})`,
       `  look at it with: ${context.pasteable("openclaw pair status")}`,
       `  end it with: ${context.pasteable(`openclaw pair unlink ${name}`)}`,
     ].join("\n"),
@@ -94,6 +121,8 @@ async function linkInBackground(context: Context, destination: string, flags: Li
 function renamed({ event, ...facts }: Params): Params {
   return { what: event, ...facts };
 }
+
+type LinkedFacts = ReturnType<typeof linkedEvent>;
 
 function linkedEvent({ name, linked }: HostedLink) {
   const { near, far, toRemote, toLocal } = linked;
@@ -111,13 +140,13 @@ function ends({ deviceId, fingerprint, host, gateway }: LinkedEnds["near"]) {
   return { deviceId, fingerprint, host, gateway: gateway.url, gatewayVersion: gateway.version };
 }
 
-function describeLink({ name, linked: { near, far, toRemote, toLocal } }: HostedLink): string {
+function describeLink({ peer, here, there, toRemote, toLocal }: LinkedFacts): string {
   const proven = (direction: LinkedDirection | undefined, what: string) =>
     direction === undefined ? [] : [`  ${what}, answers in ${direction.latencyMs} ms`];
   return [
-    `linked with ${name}`,
-    `  here   ${near.host}  ${near.fingerprint}  ${near.gateway.url}`,
-    `  there  ${far.host}  ${far.fingerprint}  ${far.gateway.url}`,
+    `linked with ${peer}`,
+    `  here   ${here.host}  ${here.fingerprint}  ${here.gateway}`,
+    `  there  ${there.host}  ${there.fingerprint}  ${there.gateway}`,
     ...proven(toRemote, "this machine is a node of the gateway there"),
     ...proven(toLocal, "that machine is a node of the gateway here"),
   ].join("\n");

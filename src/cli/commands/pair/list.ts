@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { formatPairingCode } from "../../../protocol/pairing-code.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
+import { nameToShow } from "../../device-directory.ts";
 import { ago, list } from "../../human.ts";
 import { asOperator, noteWhatIsHidden } from "../../operator.ts";
 import { listPending, type PendingRequest } from "../../pending-requests.ts";
@@ -29,7 +30,7 @@ export function listCommand(context: Context): Command {
         request.layer,
         request.layer === "device" && request.sas !== undefined ? formatPairingCode(request.sas) : "",
         request.fingerprint,
-        request.displayName ?? request.clientId,
+        nameToShow(request),
         wanted(request),
         ago(request.ts, context.runtime.now()),
       ]);

@@ -44,24 +44,26 @@ export function requestCommand(context: Context): Command {
             : "The gateway takes this machine's connections as its own; it needs no pairing here",
         );
       }
-      const { requestId, sas } = outcome;
+      const { requestId, sas, scopes } = outcome;
       const there = `openclaw devices approve ${requestId}`;
       const approve = context.pasteable(there);
       const ways = approve === there ? there : `${there}\nOr from here: ${approve}`;
       // A gateway that makes no codes approves by the request's id.
       const code = sas?.digits ?? requestId;
       const words = sas === undefined ? {} : { words: sas.words };
-      const value = { ...base, paired: false, requestId, code, ...words, layer: "device", approve };
+      const value = { ...base, paired: false, requestId, code, ...words, scopes, layer: "device", approve };
       const shownCode = sas === undefined ? "" : `, code ${formatPairingCode(sas)}`;
+      // It may be for more than was asked for now: one that is open already stays as it was made.
+      const asks = [role, ...scopes].join(", ");
       if (flags.wait !== true) {
         return context.output.result(
           value,
-          () => `Request ${requestId} (${base.fingerprint}${shownCode})\nOn the gateway's host: ${ways}`,
+          () => `Request ${requestId} for ${asks} (${base.fingerprint}${shownCode})\nOn the gateway's host: ${ways}`,
         );
       }
       context.noteOnce(
         requestId,
-        `request ${requestId} (${base.fingerprint}${shownCode}) waits; on the gateway's host: ${ways}`,
+        `request ${requestId} for ${asks} (${base.fingerprint}${shownCode}) waits; on the gateway's host: ${ways}`,
       );
       await pause(context, requestId, there);
     }

@@ -1,5 +1,6 @@
 /** `openclaw pair unlink` */
 import type { Command } from "commander";
+import { isFailure, OpenClawError } from "../../../errors.ts";
 import type { Context } from "../../context.ts";
 import { defineCommand } from "../../globals.ts";
 import type { LinkFlags } from "../../link-host.ts";
@@ -21,15 +22,15 @@ export function unlinkCommand(context: Context): Command {
     const { findLink } = await import("../../link-directory.ts");
     const record = await findLink(context, wanted);
     context.extendTimeout(30_000);
-    await stopTunnel(context, record);
     // The far side first: a link that is left there only would be forgotten here.
     const there = await unlinkThere(context, record, flags);
+    if (!there) await stopTunnel(context, record);
     const here = await unlinkHere(context, record);
     const { name, peer } = record;
     context.output.result({ peer: name, deviceId: peer.deviceId, here, there }, (value) =>
       value.there
         ? `the link with ${name} is ended on both sides`
-        : `the link with ${name} is ended here; on ${peer.host} it is ended with: openclaw pair unlink`,
+        : `the link with ${name} is ended here; on ${peer.host} it is ended with openclaw pair unlink and this machine's name there`,
     );
   });
 }
@@ -42,13 +43,29 @@ async function stopTunnel(context: Context, record: LinkRecord): Promise<void> {
 }
 
 /** True when the other side has nothing of the link any more. From the machine that is only linked to, there is no way there. */
-async function unlinkThere(context: Context, { way }: LinkRecord, { hereOnly, ...given }: Flags): Promise<boolean> {
+async function unlinkThere(context: Context, record: LinkRecord, { hereOnly, ...given }: Flags): Promise<boolean> {
+  const { way } = record;
   if (way === undefined || hereOnly === true) return false;
   const { visitFarEnd } = await import("../../link-host.ts");
   const { deviceId } = await context.identity();
   const formerIds = await context.formerIds();
   const flags: LinkFlags = { remoteOpenclaw: "openclaw", ...way.flags, ...given };
-  await visitFarEnd(context, way.destination, flags, (line) => line.ask("remove", { deviceId, formerIds }));
+  try {
+    await visitFarEnd(context, way.destination, flags, async (line) => {
+      // Nothing is stopped for a far side that cannot do its part.
+      await line.ask("look");
+      await stopTunnel(context, record);
+      await line.ask("remove", { deviceId, formerIds });
+    });
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    throw new OpenClawError(error.code, error.message, {
+      hint: "nothing was ended here; with --here-only the other side is left alone, and its share is ended there",
+      fix: context.pasteable(`openclaw pair unlink ${record.name} --here-only`),
+      details: error.details,
+      cause: error,
+    });
+  }
   return true;
 }
 
