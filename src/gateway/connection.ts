@@ -11,7 +11,7 @@ import type { CloseInfo, FrameSocket, FrameSocketListener } from "../transport/f
 import type { OpenSocket } from "../transport/accept.ts";
 import { type Dialect, type First, NativeDialect } from "./dialect.ts";
 import type { Dispatcher } from "./dispatch.ts";
-import type { Admission } from "./handshake.ts";
+import type { Admission } from "./gatehouse.ts";
 import { helloFor, type HelloHouse } from "./hello.ts";
 import type { Invokes } from "./invokes.ts";
 import { JsonRpcDialect } from "./json-rpc-dialect.ts";

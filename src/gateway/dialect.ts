@@ -7,7 +7,8 @@ import { maxBytesBeforeHello } from "../protocol/limits.ts";
 import { isFailure } from "../errors.ts";
 import type { FrameSocket } from "../transport/frame-socket.ts";
 import type { FurtherMethods } from "./dispatch.ts";
-import { type Admission, admit, type Arrival, type Gatehouse } from "./handshake.ts";
+import type { Admission, Arrival, Gatehouse } from "./gatehouse.ts";
+import { admit } from "./handshake.ts";
 import type { ConnectRefusal } from "./refusal.ts";
 import type { Gate, TraceStep } from "./trace.ts";
 

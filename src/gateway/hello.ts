@@ -6,7 +6,7 @@ import { coversSurface, effectiveCommands } from "../pairing/command-policy.ts";
 import { optional } from "../pairing/requests.ts";
 import { version } from "../version.ts";
 import type { DeviceTokens } from "./device-tokens.ts";
-import type { Admission, Gatehouse } from "./handshake.ts";
+import type { Admission, Gatehouse } from "./gatehouse.ts";
 import type { Sessions } from "./sessions.ts";
 
 export interface HelloHouse extends Gatehouse {

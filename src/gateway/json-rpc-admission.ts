@@ -8,7 +8,8 @@ import { optional } from "../pairing/requests.ts";
 import { mostOf, type RpcRole, unstatedPlatform } from "../protocol/json-rpc-connect.ts";
 import { holdsScope, jsonRpcClientId, operatorScopes } from "../protocol/vocabulary.ts";
 import { hashSecret } from "../secret.ts";
-import { type Admission, admit, type Arrival, type Gatehouse } from "./handshake.ts";
+import type { Admission, Arrival, Gatehouse } from "./gatehouse.ts";
+import { admit } from "./handshake.ts";
 import type { RemovedScopes } from "./session.ts";
 import type { TraceStep } from "./trace.ts";
 
