@@ -123,10 +123,11 @@ test("commands that the README names exist", () => {
   const nouns = new Set(
     program.commands.filter((command) => command.commands.length > 0).map((command) => command.name()),
   );
-  const named = [...read("README.md").matchAll(/openclaw (([a-z]+) [a-z]+)\b/gu)].filter(([, , noun = ""]) =>
+  const named = [...read("README.md").matchAll(/openclaw (([a-z]+) [a-z-]+)/gu)].filter(([, , noun = ""]) =>
     nouns.has(noun),
   );
-  expect(paths).toEqual(expect.arrayContaining(named.map(([, path]) => path)));
+  const isThere = (words: string) => paths.some((path) => path === words || path.startsWith(`${words} `));
+  expect(named.map(([, words = ""]) => words).filter((words) => !isThere(words))).toEqual([]);
 });
 
 test("the changelog and the package have the program's version", () => {

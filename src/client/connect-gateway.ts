@@ -170,7 +170,7 @@ function asCredentialFailure(error: unknown, credential: Credential | undefined)
 }
 
 const comeAgain =
-  "this device's token was rotated or revoked there: come once with the gateway's own token (--token-file) or an invite, or have the device approved again";
+  "this device's token was rotated or revoked there: come once with the gateway's own token (--token-file), or have the device approved again";
 
 const mismatches = {
   token: "token-mismatch",
