@@ -4,6 +4,7 @@ import { homedir } from "node:os";
 import { parseDuration } from "../config/duration.ts";
 import { statePaths, type StatePaths } from "../config/paths.ts";
 import type { Config } from "../config/resolve.ts";
+import { OpenClawError } from "../errors.ts";
 import type { DeviceIdentity, IdentityFile, PublicIdentity } from "../identity/device-identity.ts";
 import { type Log, type Runtime, systemRuntime, withLog } from "../runtime.ts";
 import type { Secret } from "../secret.ts";
@@ -136,6 +137,16 @@ export class Context {
   }
 
   config(): Promise<Config> {
+    const { config: named } = this.#globals;
+    // A name that was given and leads nowhere is a slip, and not a wish for the defaults.
+    if (named !== undefined && !existsSync(named)) {
+      return Promise.reject(
+        new OpenClawError("usage", `--config: there is no file ${named}`, {
+          hint: "check the path, or leave --config out",
+          details: { path: named },
+        }),
+      );
+    }
     this.#config ??= import("../config/resolve.ts").then(({ loadConfig }) =>
       loadConfig({ env: this.options.env, paths: this.paths() }),
     );

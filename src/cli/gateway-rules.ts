@@ -1,5 +1,7 @@
 /** A running gateway follows its configuration: new rules hold at once, and a file that is broken changes nothing. */
+import { readFileSync } from "node:fs";
 import { watchFiles } from "../config/watch-files.ts";
+import { OpenClawError } from "../errors.ts";
 import type { Gateway } from "../gateway/index.ts";
 import type { Context } from "./context.ts";
 import type { GatewaySetup } from "./gateway-setup.ts";
@@ -8,9 +10,16 @@ import type { GatewaySetup } from "./gateway-setup.ts";
 export function watchRules(context: Context, setup: GatewaySetup, gateway: Gateway): Disposable {
   const { config, product } = context.paths();
   let last: Promise<void> = Promise.resolve();
+  const files = [config, product.config];
+  const wasThere = new Map(files.map((path) => [path, holdsSomething(path)]));
   const reload = async () => {
     try {
+      for (const path of files) {
+        // An editor or a full disk leaves such files behind. Rules that are meant to go can be taken out by name.
+        if (wasThere.get(path) === true && !holdsSomething(path)) throw emptied(path);
+      }
       gateway.setRules(await setup.readRules());
+      for (const path of files) wasThere.set(path, holdsSomething(path));
       context.output.event({ event: "reloaded" }, () => "the configuration was read again; its rules hold from now on");
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
@@ -21,10 +30,25 @@ export function watchRules(context: Context, setup: GatewaySetup, gateway: Gatew
     }
   };
   return watchFiles(
-    [config, product.config],
+    files,
     () => {
       last = last.then(reload);
     },
     context.runtime,
   );
+}
+
+function holdsSomething(path: string): boolean {
+  try {
+    return readFileSync(path, "utf8").trim() !== "";
+  } catch {
+    return false;
+  }
+}
+
+function emptied(path: string): OpenClawError {
+  return new OpenClawError("config-invalid", `${path} is empty or gone, and was not before`, {
+    hint: "the rules stay as they are; start the gateway again if that is meant",
+    details: { path },
+  });
 }

@@ -78,7 +78,7 @@ export async function prepareGateway(context: Context, flags: GatewayRunFlags): 
     const made = things.move();
     return {
       options,
-      authMode: auth.mode,
+      authMode: auth.mode ?? "any",
       stateDir: paths.stateDir,
       runDir: paths.runDir,
       shownToken: flags.ephemeral === true ? auth.token : undefined,
@@ -134,7 +134,7 @@ function rulesOf(
 ): GatewayRules {
   return {
     auth: {
-      mode: auth.mode,
+      ...(auth.mode === undefined ? {} : { mode: auth.mode }),
       ...(auth.token === undefined ? {} : { token: auth.token }),
       ...(auth.password === undefined ? {} : { password: auth.password }),
       internalSecret,
@@ -205,7 +205,7 @@ async function readAuth(
   const token = given.token ?? settings["gateway.auth.token"];
   const password = given.password ?? settings["gateway.auth.password"];
   const isProxied = settings["gateway.auth.trustedProxy.enabled"] === true ? "trusted-proxy" : undefined;
-  const mode = readMode(flags.auth ?? settings["gateway.auth.mode"] ?? isProxied, password);
+  const mode = readMode(flags.auth ?? settings["gateway.auth.mode"] ?? isProxied, { token, password });
   if (mode === "trusted-proxy") {
     assertProxied(settings);
     return { mode, token, password, isMade: false };
@@ -244,10 +244,14 @@ function assertProxied(settings: Settings): void {
   });
 }
 
-/** Unset: a password alone means password, as in the product; otherwise token. */
-function readMode(wanted: string | undefined, password: Secret | undefined): AuthMode {
+/** Unset: whatever is configured may decide (auth.md § 1), and a token is made when nothing is. */
+function readMode(
+  wanted: string | undefined,
+  { token, password }: { readonly token: Secret | undefined; readonly password: Secret | undefined },
+): AuthMode | undefined {
   switch (wanted) {
     case undefined:
+      if (token !== undefined && password !== undefined) return undefined;
       return password === undefined ? "token" : "password";
     case "token":
     case "password":
@@ -270,7 +274,7 @@ function readAddress(flags: GatewayRunFlags, settings: Settings): { readonly hos
   return { host: readBind(flags.bind ?? settings["gateway.bind"], settings), port: readPort(flags, settings) };
 }
 
-function assertGuarded(mode: AuthMode, host: string): void {
+function assertGuarded(mode: AuthMode | undefined, host: string): void {
   if (mode !== "none" || isLoopback(host)) return;
   throw new OpenClawError("usage", `without authentication the gateway would be open to everyone who reaches ${host}`, {
     hint: "use --auth token, or bind to loopback",

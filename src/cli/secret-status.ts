@@ -1,4 +1,5 @@
 /** Where this machine's key and tokens are, and why there: what `identity show`, `identity list` and `node status` say of it. */
+import { isFailure } from "../errors.ts";
 import type { StoreName } from "../state/secret-store.ts";
 import type { Context } from "./context.ts";
 
@@ -25,7 +26,15 @@ export function inWords({ store, why, tokens }: SecretStatus): string {
 }
 
 async function reasonFor(context: Context, store: StoreName): Promise<string> {
-  const { choice, chosenBy } = await context.secretChoice();
+  let chosen: Awaited<ReturnType<Context["secretChoice"]>>;
+  try {
+    chosen = await context.secretChoice();
+  } catch (error) {
+    // Where one looks for what is wrong, a broken configuration is no reason to say nothing.
+    if (!isFailure(error)) throw error;
+    return "the configuration cannot be read";
+  }
+  const { choice, chosenBy } = chosen;
   if (choice === store) return `${chosenBy} says so`;
   const already = "the key is there already, and auto moves nothing";
   if (choice === "auto" && store === "keychain") return already;

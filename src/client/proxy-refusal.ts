@@ -6,7 +6,15 @@ import type { Credential } from "./connect-gateway.ts";
 export function explainProxyRefusal(error: OpenClawError, credential: Credential | undefined): OpenClawError {
   const reason = error.details?.["authReason"];
   if (typeof reason !== "string" || !reason.startsWith("trusted_proxy_")) return error;
-  return new OpenClawError(error.code, `${error.message} (${reason})`, {
+  if (reason === "trusted_proxy_user_not_allowed") {
+    return new OpenClawError(error.code, error.message, {
+      hint: "the proxy's user has to be in gateway.auth.trustedProxy.allowUsers there",
+      details: error.details,
+      cause: error,
+    });
+  }
+  const message = error.message.includes(reason) ? error.message : `${error.message} (${reason})`;
+  return new OpenClawError(error.code, message, {
     hint:
       credential?.kind === "password"
         ? "the gateway trusts its proxy alone and did not look at the password: it has none, or its version takes none in this mode (2026.3.8 does not). Connect through the proxy, or update the gateway"

@@ -299,6 +299,7 @@ export class Connection implements FrameSocketListener {
       role,
       device: deviceId,
       by: authenticatedBy,
+      user: admission.facts.evidence.user,
       removed: admission.removedScopes?.scopes.join(","),
     });
     onDecision({

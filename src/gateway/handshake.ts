@@ -72,7 +72,7 @@ export async function admit(house: Gatehouse, arrival: Arrival, trace: TraceStep
     if (auth.code === "AUTH_BOOTSTRAP_TOKEN_INVALID" && invite?.ok === false) return turnedAway(refuseInvite(invite));
     const mayRetry =
       auth.code === "AUTH_TOKEN_MISMATCH" && proof !== undefined && params.auth?.deviceToken === undefined;
-    return turnedAway(refuseAuth(auth.code, auth.reason, mayRetry));
+    return turnedAway(refuseAuth(auth.code, auth.reason, mayRetry, role));
   }
   if (auth.by === "token" || auth.by === "password" || auth.by === "device-token" || auth.by === "bootstrap-token") {
     house.attempts.right(peer.clientAddress, auth.by);

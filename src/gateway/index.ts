@@ -9,6 +9,7 @@ import { createIdentity, type PublicIdentity } from "../identity/device-identity
 import type { PairedDevice, PendingDevice, PendingSurface } from "../protocol/methods.ts";
 import { lostBecause } from "../pairing/still-admitted.ts";
 import { closeCodes } from "../protocol/close.ts";
+import { handshakeDeadlineMs } from "../protocol/limits.ts";
 import { maxBytesBeforeHello } from "../protocol/limits.ts";
 import { type Runtime, systemRuntime } from "../runtime.ts";
 import type { RecordStore } from "../store/record-store.ts";
@@ -98,7 +99,7 @@ const lastSeenMs = 15_000;
 const frameOverheadBytes = 14 * 16;
 
 /** A request's header has a minute to arrive; its body, on the way to a service that may be slow, has any time. */
-const serverLimits = { headersTimeout: 60_000, requestTimeout: 0 };
+const serverLimits = { headersTimeout: handshakeDeadlineMs, connectionsCheckingInterval: 1_000, requestTimeout: 0 };
 
 /** Who approves when the embedding program itself does. */
 const owner: Decider = { connId: "owner", address: "local", name: "the gateway's owner" };

@@ -40,17 +40,53 @@ const nextSteps: Partial<Record<RefusalCode, string>> = {
 };
 
 /** The refusal of an authentication, with its reason. */
-export function refuseAuth(code: RefusalCode, reason: string, canRetryWithDeviceToken: boolean): ConnectRefusal {
+export function refuseAuth(
+  code: RefusalCode,
+  reason: string,
+  canRetryWithDeviceToken: boolean,
+  role: string,
+): ConnectRefusal {
   const isRevoked = reason === "device_token_revoked";
   const differs = reason === "header_frame_token_differ";
   const message = isRevoked
     ? "unauthorized: this device's token was revoked; the device has to be approved again"
     : differs
       ? "unauthorized: the Authorization header and the connect frame carry different tokens"
-      : (sentences[code] ?? "unauthorized");
+      : (sentences[code] ?? vouchedSentence(reason) ?? "unauthorized");
   const next = canRetryWithDeviceToken ? "retry_with_device_token" : (nextSteps[code] ?? "review_auth_configuration");
-  return refuseConnect(code, message, { authReason: reason, canRetryWithDeviceToken, recommendedNextStep: next });
+  return refuseConnect(code, message, {
+    authReason: reason,
+    canRetryWithDeviceToken,
+    recommendedNextStep: next,
+    ...(role === "node" && (vouchedSentence(reason) !== undefined || code === "DEVICE_IDENTITY_REQUIRED")
+      ? { remediationHint: enrolNode }
+      : {}),
+  });
 }
+
+/** Why nobody's word on a user was taken. */
+function vouchedSentence(reason: string): string | undefined {
+  const what =
+    vouchedSentences[reason] ??
+    (reason.startsWith("trusted_proxy_missing_header_") ? "a header that the proxy must set is missing" : undefined);
+  return what === undefined ? undefined : `unauthorized: ${what} (${reason})`;
+}
+
+const vouchedSentences: Readonly<Record<string, string>> = {
+  proxy_attribution_required: "it was forwarded by somebody who is not in gateway.trustedProxies",
+  trusted_proxy_untrusted_source: "this gateway lets in whom its proxy names, and this did not come through it",
+  trusted_proxy_loopback_source: "a proxy on loopback is not believed here (gateway.auth.trustedProxy.allowLoopback)",
+  trusted_proxy_local_interface_source: "a proxy on one of this host's own addresses is not believed",
+  trusted_proxy_user_header_not_configured: "gateway.auth.trustedProxy.userHeader is not set",
+  trusted_proxy_user_missing: "the proxy names no user",
+  trusted_proxy_user_ambiguous: "the user's header stands there more than once",
+  trusted_proxy_user_not_allowed: "the user is not in gateway.auth.trustedProxy.allowUsers",
+  tailscale_proxy_missing: "it says that it is from the tailnet, and did not come through Tailscale Serve",
+  tailscale_user_missing: "Tailscale Serve names no user",
+  tailscale_user_mismatch: "the tailnet names another user for this address",
+  tailscale_whois_failed: "the tailnet does not know this address",
+  tailscale_whois_unavailable: "the tailnet could not be asked who this is (gateway.tailscale.whoisCommand)",
+};
 
 /** The refusal of an invite, with all that its holder may know of its end. */
 export function refuseInvite({ refusal, message, invite }: InviteVerdict & { readonly ok: false }): ConnectRefusal {
@@ -144,7 +180,7 @@ export function refusePairing(facts: PairingRefusalFacts): ConnectRefusal {
 
 /** A node never gets in by a proxy's word alone (auth.md § 3). */
 const enrolNode =
-  "A proxy's word enrols no node: approve the pending request, or give the node an invite (openclaw pair invite), or let it come to loopback through a tunnel.";
+  "A proxy's word enrols no node: it needs a key of its own, and an approval or an invite (openclaw pair invite); or let it come to loopback through a tunnel.";
 
 /** Nodes of 2026.9.6 stop asking unless they are told this, and would need a restart after their approval. */
 const keepAsking = { recommendedNextStep: "wait_then_retry", retryable: true, pauseReconnect: false } as const;

@@ -31,7 +31,7 @@ export type UpgradeDecision = { readonly ok: true; readonly header: string | und
 export async function decideUpgrade(
   house: UpgradeHouse,
   peer: Peer,
-  request: Pick<IncomingMessage, "headers">,
+  request: Pick<IncomingMessage, "headers"> & Partial<Pick<IncomingMessage, "headersDistinct">>,
   socket: Duplex,
 ): Promise<UpgradeDecision> {
   const { policy } = house;
@@ -41,7 +41,10 @@ export async function decideUpgrade(
     reportHttp(house, peer, 503, reason, [refused("capacity", reason)]);
     return { ok: false };
   }
-  const bearer = readBearer(request.headers.authorization);
+  const repeated = single.find((name) => (request.headersDistinct?.[name]?.length ?? 0) > 1);
+  if (repeated !== undefined) return repeatedHeader(house, peer, socket, repeated);
+  const own = request.headers["x-openclaw-token"];
+  const bearer = readBearer(request.headers.authorization) ?? (typeof own === "string" && own !== "" ? own : undefined);
   if (bearer === undefined) {
     if (request.headers.authorization !== undefined)
       return unauthorized(house, peer, socket, "authorization_malformed");
@@ -58,6 +61,16 @@ export async function decideUpgrade(
   if (isKnown(house, shown)) return { ok: true, header: bearer };
   house.attempts.wrong(peer.clientAddress, "token");
   return unauthorized(house, peer, socket, "authorization_mismatch");
+}
+
+/** Of these a second one could be somebody else's word. */
+const single = ["host", "authorization", "x-openclaw-token", "origin"] as const;
+
+function repeatedHeader(house: UpgradeHouse, peer: Peer, socket: Duplex, name: string): UpgradeDecision {
+  const message = `there is more than one ${name} header`;
+  refuseUpgrade(socket, 400, { type: "repeated_header", code: "repeated_header", message });
+  reportHttp(house, peer, 400, "repeated_header", [refused("http", `more than one ${name}`)]);
+  return { ok: false };
 }
 
 function isKnown({ policy, tables, invites }: UpgradeHouse, shown: CredentialDigest): boolean {

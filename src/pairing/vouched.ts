@@ -76,6 +76,7 @@ export function judgeTailscale(mode: TailscaleMode, facts: TailscaleFacts): Vouc
   if (mode === "disabled") return no("tailscale is off");
   if (!facts.isFromTailnet) return no("not from the tailnet");
   if (!facts.isLoopback) return no("tailscale_proxy_missing");
+  if (facts.logins.length > 1) return no("tailscale_user_ambiguous");
   const login = only(facts.logins);
   if (login === undefined) return no("tailscale_user_missing");
   switch (facts.whois) {

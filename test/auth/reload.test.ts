@@ -1,5 +1,5 @@
 /** A running gateway follows its configuration file. */
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { at, RawClient, type RawConnect, textAt } from "../support/raw-client.ts";
 import { startGatewayHome, succeed, type GatewayHome } from "../cli/world.ts";
@@ -42,6 +42,20 @@ test("a broken file changes nothing, and is told", async () => {
   writeFileSync(home.path(".openclaw", "toolkit", "config.json5"), "{ gateway: { auth: ");
   const failed = await home.gateway.event("reload-failed", from);
   expect(textAt(failed, "reason")).toContain("config.json5");
+  const { client, response } = await connect(home, { ...backend, auth: { token: "the-token-that-works-all-along" } });
+  expect(response.ok).toBe(true);
+  await client[Symbol.asyncDispose]();
+});
+
+test("a file that is emptied or removed changes nothing, and is told", async () => {
+  await using home = await startGatewayHome();
+  await change(home, "config set gateway.auth.token the-token-that-works-all-along");
+  const path = home.path(".openclaw", "toolkit", "config.json5");
+  for (const spoil of [() => writeFileSync(path, ""), () => rmSync(path)]) {
+    const from = home.gateway.events.items.length;
+    spoil();
+    expect(textAt(await home.gateway.event("reload-failed", from), "reason")).toContain("empty or gone");
+  }
   const { client, response } = await connect(home, { ...backend, auth: { token: "the-token-that-works-all-along" } });
   expect(response.ok).toBe(true);
   await client[Symbol.asyncDispose]();

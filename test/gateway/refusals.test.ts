@@ -1,5 +1,6 @@
 /** Every way to be turned away: what the client is told, how the connection ends, and the one line and one decision it leaves. */
 import { createPublicKey } from "node:crypto";
+import { connect as dial } from "node:net";
 import { expect, test } from "vitest";
 import type { GatewayOptions } from "../../src/gateway/options.ts";
 import { makeDevice, type RawConnect, textAt, UpgradeRefused } from "../support/raw-client.ts";
@@ -514,3 +515,24 @@ function pemOf(key: string): string {
     }),
   );
 }
+
+test.each(["Host", "Authorization", "X-OpenClaw-Token"])(
+  "an upgrade with two %s headers is nobody's word",
+  async (name) => {
+    await using world = await startGateway();
+    const lines = [
+      "GET / HTTP/1.1",
+      ...(name === "Host" ? [] : [`Host: 127.0.0.1:${world.gateway.port}`]),
+      "Connection: Upgrade",
+      "Upgrade: websocket",
+      "Sec-WebSocket-Version: 13",
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+      `${name}: ${name === "Host" ? `127.0.0.1:${world.gateway.port}` : `Bearer ${sharedToken}`}`,
+      `${name}: evil.example`,
+    ];
+    const socket = dial({ host: "127.0.0.1", port: world.gateway.port });
+    socket.end(`${lines.join("\r\n")}\r\n\r\n`);
+    const answer = Buffer.concat(await socket.toArray()).toString();
+    expect(answer).toMatch(/^HTTP\/1\.1 400 /u);
+  },
+);
