@@ -203,10 +203,8 @@ export class Connection implements FrameSocketListener {
   }
 
   #dialectOf(text: string): Dialect {
-    const { keyless, tables, policy } = this.#house;
-    if (!selectsJsonRpc(text)) {
-      return new NativeDialect(this.#socket, () => policy.pairing.trustedLocalServices.map(({ id }) => id));
-    }
+    if (!selectsJsonRpc(text)) return new NativeDialect(this.#socket, this.#house.policy);
+    const { keyless, tables } = this.#house;
     return new JsonRpcDialect(this.#socket, {
       furtherFor: (role) => keyless.methodsFor(role),
       isDeviceRequest: (requestId) => tables.deviceRequests.has(requestId),
@@ -299,7 +297,7 @@ export class Connection implements FrameSocketListener {
       role,
       device: deviceId,
       by: authenticatedBy,
-      user: admission.facts.evidence.user,
+      user: admission.facts.standing?.user,
       removed: admission.removedScopes?.scopes.join(","),
     });
     onDecision({

@@ -9,6 +9,7 @@ import type { FrameSocket } from "../transport/frame-socket.ts";
 import type { FurtherMethods } from "./dispatch.ts";
 import type { Admission, Arrival, Gatehouse } from "./gatehouse.ts";
 import { admit } from "./handshake.ts";
+import type { GatewayPolicy } from "./options.ts";
 import type { ConnectRefusal } from "./refusal.ts";
 import type { Gate, TraceStep } from "./trace.ts";
 
@@ -53,14 +54,13 @@ export type First =
 
 /** The dialect of the product, which is ours too. */
 export class NativeDialect implements Dialect {
-  readonly further = undefined;
   readonly #socket: FrameSocket;
-  readonly #localServices: () => readonly string[];
+  readonly #policy: Pick<GatewayPolicy, "pairing">;
 
-  /** `localServices` are client ids that the gateway's configuration adds to the product's. */
-  constructor(socket: FrameSocket, localServices: () => readonly string[]) {
+  /** The policy may add client ids to the product's. */
+  constructor(socket: FrameSocket, policy: Pick<GatewayPolicy, "pairing">) {
     this.#socket = socket;
-    this.#localServices = localServices;
+    this.#policy = policy;
   }
 
   first(text: string): First {
@@ -71,7 +71,8 @@ export class NativeDialect implements Dialect {
       if (frame.type !== "req" || frame.method !== "connect") {
         return { kind: "refused", gate: "frame", id, refusal: invalid("the first request must be connect") };
       }
-      const read = readConnectParams(frame.params, this.#localServices());
+      const furtherIds = this.#policy.pairing.trustedLocalServices.map((service) => service.id);
+      const read = readConnectParams(frame.params, furtherIds);
       if ("problem" in read) {
         return { kind: "refused", gate: "params", id, refusal: invalid(`invalid connect params: ${read.problem}`) };
       }
@@ -80,6 +81,11 @@ export class NativeDialect implements Dialect {
       if (isNotJson(error)) return { kind: "garbage", why: "the first message is not JSON" };
       return { kind: "refused", gate: "frame", id: idOf(error) ?? id, refusal: invalidFrame(error) };
     }
+  }
+
+  /** On the class: a field would cost every connection. */
+  get further(): undefined {
+    return undefined;
   }
 
   opened(): void {}

@@ -6,14 +6,14 @@ import type { ApprovedVia, DeviceRecord, PairingReason } from "../pairing/record
 import { type DeviceAsk, optional } from "../pairing/requests.ts";
 import type { ConnectParams } from "../protocol/handshake.ts";
 import type { Role } from "../protocol/vocabulary.ts";
-import { credentialDigest } from "../secret.ts";
+import { type CredentialDigest, credentialDigest } from "../secret.ts";
 import type { Decider } from "./change-parts.ts";
 import { type Admission, type Arrival, type Gatehouse, turnedAway } from "./gatehouse.ts";
 import { proveLocal } from "./local-peer.ts";
 import type { GatewayPolicy } from "./options.ts";
 import { isLoopbackAddress, type Peer } from "./peer.ts";
 import { type ConnectRefusal, refuseConnect, refuseForNow, refuseInvite, refusePairing } from "./refusal.ts";
-import type { RemovedScopes, SessionFacts } from "./session.ts";
+import type { ArrivedBy, RemovedScopes, SessionFacts, Standing } from "./session.ts";
 import { shownToken } from "./shown-credentials.ts";
 import { accepted, passed, refused, type TraceStep } from "./trace.ts";
 
@@ -223,8 +223,6 @@ function factsOf(
   scopes: readonly string[],
 ): SessionFacts {
   const { client } = params;
-  const { address, isLoopback, isProxied, host, origin, isFromTailnet } = peer;
-  const shown = [header, ...Object.values(params.auth ?? {})].filter((value) => value !== undefined && value !== "");
   const declared = declaredIn(params);
   return {
     connId,
@@ -247,23 +245,32 @@ function factsOf(
       role === "node" && client.mode !== "probe" ? house.surfaces.cutToPolicy(declared, client.platform) : undefined,
     remoteAddress: peer.clientAddress,
     connectedAtMs: house.runtime.now(),
-    evidence: {
-      by: auth.by,
-      shown: isSecretOfPolicy(auth.by) ? shown.map((value) => credentialDigest(value ?? "")) : [],
-      user: auth.user,
-      isFromTailnet,
-      hasDevice: device !== undefined,
-      clientId: client.id,
-      clientMode: client.mode,
-      scopes,
-    },
-    arrivedBy: { address, isLoopback, isProxied, host, origin },
+    standing: standingOf(auth, { params, peer, header }),
   };
 }
 
-/** The configuration has these: they may change while a session lasts. */
-function isSecretOfPolicy(by: AuthMethod): boolean {
-  return by === "token" || by === "password" || by === "internal";
+function standingOf(
+  { by, user }: Authenticated["auth"],
+  { params, peer, header }: Pick<Arrival, "params" | "peer" | "header">,
+): Standing | undefined {
+  const place = arrivedBy(peer, user);
+  const shown = shownOfPolicy(by, [header, ...Object.values(params.auth ?? {})]);
+  return place === undefined && shown === undefined ? undefined : { arrivedBy: place, user, shown };
+}
+
+function arrivedBy(peer: Peer, user: string | undefined): ArrivedBy | undefined {
+  const { address, isLoopback, isProxied, host, origin, isFromTailnet } = peer;
+  if (user === undefined && origin === undefined && !isFromTailnet) return undefined;
+  return { address, isLoopback, isProxied, host, origin, isFromTailnet };
+}
+
+/** Digests of what is in the configuration, and may change there while a session lasts. */
+function shownOfPolicy(
+  by: AuthMethod,
+  shown: readonly (string | undefined)[],
+): readonly CredentialDigest[] | undefined {
+  if (by !== "token" && by !== "password" && by !== "internal") return undefined;
+  return shown.filter((value) => value !== undefined && value !== "").map((value) => credentialDigest(value ?? ""));
 }
 
 function declaredIn({ caps = [], commands = [], permissions }: ConnectParams) {

@@ -101,6 +101,9 @@ const frameOverheadBytes = 14 * 16;
 /** A request's header has a minute to arrive; its body, on the way to a service that may be slow, has any time. */
 const serverLimits = { headersTimeout: handshakeDeadlineMs, connectionsCheckingInterval: 1_000, requestTimeout: 0 };
 
+/** A socket may end while it is being judged. */
+const endsUnheard = (): void => {};
+
 /** Who approves when the embedding program itself does. */
 const owner: Decider = { connId: "owner", address: "local", name: "the gateway's owner" };
 
@@ -206,7 +209,7 @@ class RunningGateway implements Gateway {
       refuseUpgrade(socket, 405, { message, type: "method_not_allowed", code: "method_not_allowed" }, { Allow: "GET" });
     });
     this.#server.on("upgrade", (request, socket, head) => {
-      socket.on("error", () => {}); // it may end while it is being judged
+      socket.on("error", endsUnheard);
       this.#upgrade(request, socket, head).catch((error: unknown) => {
         runtime.log("error", "upgrade failed", { why: String(error) });
         socket.destroy();
@@ -277,11 +280,15 @@ class RunningGateway implements Gateway {
   }
 
   #closeIfLost(session: Session): void {
-    const { evidence, arrivedBy } = session.facts;
+    const { authenticatedBy: by, standing, deviceId, clientId, clientMode, scopes } = session.facts;
+    const { arrivedBy, user, shown = [] } = standing ?? {};
     const { auth, pairing, trust, allowedOrigins } = this.#policy;
+    const isFromTailnet = arrivedBy?.isFromTailnet === true;
+    const hasDevice = deviceId !== undefined;
+    const evidence = { by, shown, user, isFromTailnet, hasDevice, clientId, clientMode, scopes };
     const why = lostBecause(auth, pairing, evidence, {
-      isProxyTrusted: evidence.user !== undefined && stillVouches(trust, arrivedBy, evidence.user),
-      isOriginAllowed: arrivedBy.origin === undefined || isAllowedOrigin(arrivedBy.origin, arrivedBy, allowedOrigins),
+      isProxyTrusted: user !== undefined && arrivedBy !== undefined && stillVouches(trust, arrivedBy, user),
+      isOriginAllowed: arrivedBy?.origin === undefined || isAllowedOrigin(arrivedBy.origin, arrivedBy, allowedOrigins),
     });
     if (why === undefined) return;
     this.#runtime.log("info", "session closed by new rules", { conn: session.facts.connId, why });
@@ -335,6 +342,7 @@ class RunningGateway implements Gateway {
       socket,
     );
     if (!decision.ok) return;
+    socket.off("error", endsUnheard);
     let isAccepted = false;
     this.#acceptor.accept(request, socket, head, (open) => {
       isAccepted = true;

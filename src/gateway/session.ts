@@ -1,9 +1,10 @@
 /** One connection that got in: who it is, what it may, and how to reach it. */
 import type { DeclaredSurface } from "../pairing/command-policy.ts";
-import type { Evidence } from "../pairing/still-admitted.ts";
 import type { WireError } from "../protocol/frame.ts";
 import type { RpcFault } from "../protocol/json-rpc.ts";
+import type { AuthMethod } from "../pairing/decide-auth.ts";
 import type { Role } from "../protocol/vocabulary.ts";
+import type { CredentialDigest } from "../secret.ts";
 import type { Outlet } from "./dialect.ts";
 import type { Peer } from "./peer.ts";
 
@@ -13,7 +14,7 @@ export interface SessionFacts {
   readonly scopes: readonly string[];
   /** Undefined for the gateway's own callers, which come without a device key. */
   readonly deviceId: string | undefined;
-  readonly authenticatedBy: string;
+  readonly authenticatedBy: AuthMethod;
   readonly clientId: string;
   readonly clientMode: string;
   readonly clientVersion: string;
@@ -28,11 +29,20 @@ export interface SessionFacts {
   readonly declared: DeclaredSurface | undefined;
   readonly remoteAddress: string;
   readonly connectedAtMs: number;
-  /** What let it in, for the day when the policy changes. */
-  readonly evidence: Evidence;
-  /** Where it came from, as the socket and the upgrade told. */
-  readonly arrivedBy: Pick<Peer, "address" | "isLoopback" | "isProxied" | "host" | "origin">;
+  /** What new rules may ask about. Of most sessions they ask nothing, and those hold on to nothing. */
+  readonly standing: Standing | undefined;
 }
+
+export interface Standing {
+  /** Where it came from: of pages, and of whom somebody vouches for. */
+  readonly arrivedBy: ArrivedBy | undefined;
+  /** Who somebody in front of the gateway says it is, where that let it in. */
+  readonly user: string | undefined;
+  /** Digests of what it showed, where that is in the configuration, which may change. */
+  readonly shown: readonly CredentialDigest[] | undefined;
+}
+
+export type ArrivedBy = Pick<Peer, "address" | "isLoopback" | "isProxied" | "host" | "origin" | "isFromTailnet">;
 
 /** What was asked for and not granted, and why. */
 export interface RemovedScopes {

@@ -31,7 +31,7 @@ export type UpgradeDecision = { readonly ok: true; readonly header: string | und
 export async function decideUpgrade(
   house: UpgradeHouse,
   peer: Peer,
-  request: Pick<IncomingMessage, "headers"> & Partial<Pick<IncomingMessage, "headersDistinct">>,
+  request: Pick<IncomingMessage, "headers"> & Partial<Pick<IncomingMessage, "rawHeaders">>,
   socket: Duplex,
 ): Promise<UpgradeDecision> {
   const { policy } = house;
@@ -41,7 +41,7 @@ export async function decideUpgrade(
     reportHttp(house, peer, 503, reason, [refused("capacity", reason)]);
     return { ok: false };
   }
-  const repeated = single.find((name) => (request.headersDistinct?.[name]?.length ?? 0) > 1);
+  const repeated = repeatedIn(request.rawHeaders ?? []);
   if (repeated !== undefined) return repeatedHeader(house, peer, socket, repeated);
   const own = request.headers["x-openclaw-token"];
   const bearer = readBearer(request.headers.authorization) ?? (typeof own === "string" && own !== "" ? own : undefined);
@@ -65,6 +65,20 @@ export async function decideUpgrade(
 
 /** Of these a second one could be somebody else's word. */
 const single = ["host", "authorization", "x-openclaw-token", "origin"] as const;
+const lengths = new Set(single.map((name) => name.length));
+
+function repeatedIn(rawHeaders: readonly string[]): string | undefined {
+  const seen: string[] = [];
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const written = rawHeaders[at] ?? "";
+    if (!lengths.has(written.length)) continue;
+    const name = written.toLowerCase();
+    if (!single.some((one) => one === name)) continue;
+    if (seen.includes(name)) return name;
+    seen.push(name);
+  }
+  return undefined;
+}
 
 function repeatedHeader(house: UpgradeHouse, peer: Peer, socket: Duplex, name: string): UpgradeDecision {
   const message = `there is more than one ${name} header`;

@@ -48,9 +48,11 @@ export function readVouching(
   { address, isLoopback, isForwarded }: SocketFacts,
   request: Partial<Pick<IncomingMessage, "rawHeaders">>,
 ): Vouching {
+  const isTrusted = !trust.proxies.isEmpty && trust.proxies.has(address);
+  // Nearly every connection: nobody stands in front of the gateway, and nobody says so.
+  if (!isTrusted && !isForwarded) return { ...straight, clientAddress: address };
   const { rawHeaders = [] } = request;
   const valuesOf = (name: string) => headerValues(rawHeaders, name);
-  const isTrusted = !trust.proxies.isEmpty && trust.proxies.has(address);
   const facts = {
     isTrusted,
     isListedLiterally: trust.proxies.names(address),
@@ -72,15 +74,35 @@ export function readVouching(
     isProxied,
     proxy,
     isFromTailnet,
-    tailscale: async (whois) => {
-      const said = { isLoopback, isFromTailnet, logins, whois: undefined };
-      const preliminary = judgeTailscale(trust.tailscale, said);
-      // Only what has passed every other test is worth a question.
-      if (preliminary.ok || preliminary.reason !== "tailscale_whois_unavailable" || nearest === undefined) {
-        return preliminary;
-      }
-      return judgeTailscale(trust.tailscale, { ...said, whois: (await whois?.(nearest)) ?? "unavailable" });
-    },
+    tailscale: isFromTailnet
+      ? askerOf(trust.tailscale, { isLoopback, isFromTailnet, logins }, nearest)
+      : notFromTailnet,
+  };
+}
+
+/** One function for all of them holds on to nothing. */
+const notFromTailnet: Vouching["tailscale"] = async () => elsewhere;
+const elsewhere: Vouched = { ok: false, reason: "not from the tailnet" };
+
+const straight: Omit<Vouching, "clientAddress"> = {
+  isProxied: false,
+  proxy: { ok: false, reason: "trusted_proxy_untrusted_source" },
+  isFromTailnet: false,
+  tailscale: notFromTailnet,
+};
+
+function askerOf(
+  mode: TailscaleMode,
+  said: Omit<TailscaleFacts, "whois">,
+  nearest: string | undefined,
+): Vouching["tailscale"] {
+  return async (whois) => {
+    const preliminary = judgeTailscale(mode, { ...said, whois: undefined });
+    // Only what has passed every other test is worth a question.
+    if (preliminary.ok || preliminary.reason !== "tailscale_whois_unavailable" || nearest === undefined) {
+      return preliminary;
+    }
+    return judgeTailscale(mode, { ...said, whois: (await whois?.(nearest)) ?? "unavailable" });
   };
 }
 

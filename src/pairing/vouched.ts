@@ -33,10 +33,14 @@ export type Vouched = { readonly ok: true; readonly user: string } | { readonly 
 
 const no = (reason: string): Vouched => ({ ok: false, reason });
 
+// Of nearly every connection: one object for all of them.
+const untrusted = no("trusted_proxy_untrusted_source");
+const unattributed = no("proxy_attribution_required");
+
 /** Whether this connection's proxy vouches for a user who may come in. Total. */
 export function judgeProxy(policy: ProxyPolicy, facts: ProxyFacts): Vouched {
   const { isTrusted, isLoopback, isForwarded } = facts;
-  if (!isTrusted) return no(isForwarded ? "proxy_attribution_required" : "trusted_proxy_untrusted_source");
+  if (!isTrusted) return isForwarded ? unattributed : untrusted;
   if (isLoopback && !(policy.allowLoopback ?? facts.isListedLiterally)) return no("trusted_proxy_loopback_source");
   if (facts.isOwnInterface) return no("trusted_proxy_local_interface_source");
   for (const name of policy.requiredHeaders) {
