@@ -3,6 +3,7 @@ import { isFailure } from "../errors.ts";
 import { fingerprint } from "../identity/fingerprint.ts";
 import { matchId } from "../identity/match-id.ts";
 import { type LinkRecord, listLinks } from "../state/link-record.ts";
+import { liveRecords } from "../state/run-record.ts";
 import type { TunnelRecord } from "../state/tunnel-record.ts";
 import { askTunnel, type LinkState } from "../tunnel/control-client.ts";
 import type { Context } from "./context.ts";
@@ -12,7 +13,7 @@ import type { TargetFlags } from "./target-options.ts";
 
 /** One direction as `pair status` shows it. */
 export interface ShownDirection {
-  /** `ready`, `connecting`, `disconnected`, …: the last word of the node. `unknown` where only the other machine knows. */
+  /** `ready`, `connecting`, `disconnected`, …: the last word of the node; `down` where none runs. */
   readonly state: string;
   /** Of a call that was just made through it. */
   readonly latencyMs?: number;
@@ -85,14 +86,28 @@ async function showPeer(context: Context, record: LinkRecord, end: LinkEnd): Pro
     ...(tunnel === undefined ? {} : { pid: tunnel.pid }),
   };
   const toLocal = await askedHere(end, record);
+  const kept = way === undefined ? await nodeHere(context, record) : undefined;
   return {
     ...base,
     state: stateOf(record, tunnel),
-    ...(way?.toRemote === false
-      ? {}
-      : { toRemote: { state: nodes?.toRemote ?? (way === undefined ? "unknown" : "down") } }),
+    ...(way === undefined
+      ? kept === undefined
+        ? {}
+        : { toRemote: kept }
+      : way.toRemote
+        ? { toRemote: { state: nodes?.toRemote ?? "down" } }
+        : {}),
     ...(way?.toLocal === false || toLocal === undefined ? {} : { toLocal }),
   };
+}
+
+/** This machine's node of a link that another machine keeps up: it tells its state by its record, and has a token of that gateway. */
+async function nodeHere(context: Context, { added, peer }: LinkRecord): Promise<ShownDirection | undefined> {
+  const name = added.token === undefined ? `${peer.deviceId.slice(0, 32)}.link` : new URL(added.token).hostname;
+  const running = await liveRecords(context.paths().runDir, "node");
+  const found = running.find(({ gateway }) => URL.parse(gateway)?.hostname === name);
+  if (found !== undefined) return { state: found.state };
+  return added.token === undefined ? undefined : { state: "down" };
 }
 
 /** What this machine's gateway says of the peer's node. */

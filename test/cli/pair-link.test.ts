@@ -112,7 +112,7 @@ test("both gateways are nodes of each other, and unlink takes everything back", 
     peers: [{ name: "pantry", state: "up", pid: link.pid, toRemote: { state: "ready" }, toLocal: { state: "ready" } }],
   });
   expect(await there.ask("pair status")).toMatchObject({
-    peers: [{ state: "kept-there", toLocal: { state: "ready" } }],
+    peers: [{ state: "kept-there", toRemote: { state: "ready" }, toLocal: { state: "ready" } }],
   });
   expect(await here.ask("tunnel list")).toMatchObject({ tunnels: [{ name: "pantry", state: "up" }] });
 
