@@ -51,13 +51,19 @@ export async function tunnelOf(context: Context, { name, way }: LinkRecord): Pro
   return running.find((tunnel) => tunnel.name === name && tunnel.destination === way.destination);
 }
 
+/** Where this machine's gateway of a link is, if it was said when the link was made. */
+export function gatewayHere({ way }: LinkRecord): TargetFlags {
+  const port = way?.flags["localPort"];
+  return typeof port === "string" ? { port } : {};
+}
+
 /** The link as it is shown, where it is up with every direction that is wanted; undefined where there is something to do. */
 export async function whollyLinked(
   context: Context,
   record: LinkRecord,
   wanted: { readonly toRemote: boolean; readonly toLocal: boolean },
 ): Promise<ShownPeer | undefined> {
-  await using end = new LinkEnd(context, {});
+  await using end = new LinkEnd(context, gatewayHere(record));
   const peer = await showPeer(context, record, end);
   const isThere = (isWanted: boolean, direction: ShownDirection | undefined) =>
     !isWanted || direction?.state === "ready";

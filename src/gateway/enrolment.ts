@@ -33,7 +33,7 @@ export interface Authenticated {
   readonly invite: (InviteVerdict & { readonly ok: true }) | undefined;
 }
 
-/** The second gate: an approved key, or a request for one. */
+/** Lets in who is approved, enrols who may be without a person, and writes down what everybody else asks for. */
 export async function enrol(
   house: Gatehouse,
   arrival: Arrival,

@@ -1,5 +1,5 @@
 /**
- * The code of a pairing request: a short authentication string (RFC 6189 § 4.4.2) that the device and the gateway each compute from both
+ * The code of a pairing request: a short authentication string (RFC 6189 § 7, with the commitment of § 4.4.1.1) that the device and the gateway each compute from both
  * keys and both nonces. When the two are alike, nobody stands between them with a key of their own.
  *
  * gateway -> refusal details.sas {gatewayKey, commitment}      the gateway has chosen its nonce, and says only its hash

@@ -3,11 +3,11 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
-import { connect } from "node:net";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { endChild, takesConnections } from "../support/child.ts";
 import { freePort } from "../support/sshd.ts";
 
 /** Whoever has this cookie is `ssoUser`. */
@@ -59,12 +59,12 @@ export async function startFront(name: FrontName, options: FrontOptions): Promis
       return {
         port,
         async [Symbol.asyncDispose]() {
-          await end(child);
+          await endChild(child);
           rmSync(directory, { recursive: true, force: true });
         },
       };
     }
-    await end(child);
+    await endChild(child);
   }
   rmSync(directory, { recursive: true, force: true });
   throw new Error(`${name} does not start`);
@@ -195,20 +195,8 @@ export async function startSso(): Promise<Front> {
 /** In a network namespace only its own end of the wire says when it listens. */
 async function listens(child: ChildProcess, host: string, port: number): Promise<boolean> {
   while (child.exitCode === null && child.signalCode === null) {
-    const answered = await new Promise<boolean>((resolve) => {
-      const socket = connect({ host, port });
-      socket.once("connect", () => (socket.destroy(), resolve(true)));
-      socket.once("error", () => resolve(false));
-    });
-    if (answered) return true;
+    if (await takesConnections(host, port)) return true;
     await delay(20);
   }
   return false;
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, "exit");
-  child.kill("SIGKILL");
-  await ended;
 }

@@ -1,12 +1,11 @@
 /** Local is not the same as loopback (auth.md § 2): who comes straight from this machine needs nothing, and who comes through anything else does. */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { endChild, takesConnections } from "../support/child.ts";
 import { CliHome } from "../support/run-cli.ts";
 import { freePort, type Sshd, startSshd } from "../support/sshd.ts";
 import { startGateway, type World } from "../support/world.ts";
@@ -67,12 +66,7 @@ describe("through something else", () => {
     sshd = await startSshd();
   });
   afterAll(async () => {
-    for (const child of children) {
-      if (child.exitCode !== null || child.signalCode !== null) continue;
-      const ended = once(child, "exit");
-      child.kill("SIGKILL");
-      await ended;
-    }
+    for (const child of children) await endChild(child);
     await sshd[Symbol.asyncDispose]();
   });
 
@@ -129,11 +123,3 @@ describe("through something else", () => {
     expect(localStep()).toBe("peer-may-relay");
   });
 });
-
-function takesConnections(host: string, at: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host, port: at });
-    socket.once("connect", () => (socket.destroy(), resolve(true)));
-    socket.once("error", () => resolve(false));
-  });
-}

@@ -1,10 +1,10 @@
 /** nginx as an access proxy on loopback: it knows its user by a service secret, and tells the gateway behind it who that is. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { endChild } from "../support/child.ts";
 import { freePort } from "../support/sshd.ts";
 
 export interface Nginx extends AsyncDisposable {
@@ -34,7 +34,7 @@ export async function startNginx(gatewayPort: number): Promise<Nginx> {
       return {
         port,
         async [Symbol.asyncDispose]() {
-          await end(child);
+          await endChild(child);
           rmSync(prefix, { recursive: true, force: true });
         },
       };
@@ -87,11 +87,4 @@ async function answers(child: ChildProcess, port: number): Promise<boolean> {
     await delay(20);
   }
   return false;
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, "exit");
-  child.kill("SIGKILL");
-  await ended;
 }

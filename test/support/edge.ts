@@ -3,12 +3,12 @@
  * everybody else to a login; the other paths answer as edges do.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Certificate } from "../fixtures/raw-server.ts";
+import { endChild } from "./child.ts";
 import { freePort } from "./sshd.ts";
 
 export interface Edge extends AsyncDisposable {
@@ -57,12 +57,12 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
         port,
         url: `${certificate === undefined ? "ws" : "wss"}://127.0.0.1:${port}`,
         async [Symbol.asyncDispose]() {
-          await end(child);
+          await endChild(child);
           rmSync(prefix, { recursive: true, force: true });
         },
       };
     }
-    await end(child);
+    await endChild(child);
   }
   rmSync(prefix, { recursive: true, force: true });
   throw new Error("nginx does not start");
@@ -135,11 +135,4 @@ async function listens(child: ChildProcess, port: number): Promise<boolean> {
     await delay(20);
   }
   return false;
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, "exit");
-  child.kill("SIGKILL");
-  await ended;
 }

@@ -69,9 +69,9 @@ async function unlinkThere(context: Context, record: LinkRecord, { hereOnly, ...
   return true;
 }
 
-async function unlinkHere(context: Context, { peer, way }: LinkRecord): Promise<boolean> {
+async function unlinkHere(context: Context, record: LinkRecord): Promise<boolean> {
   const { LinkEnd } = await import("../../link-end.ts");
-  const port = way?.flags["localPort"];
-  await using end = new LinkEnd(context, typeof port === "string" ? { port } : {});
-  return await end.remove(peer.deviceId);
+  const { gatewayHere } = await import("../../link-directory.ts");
+  await using end = new LinkEnd(context, gatewayHere(record));
+  return await end.remove(record.peer.deviceId);
 }
