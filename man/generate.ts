@@ -22,6 +22,7 @@ const environment: readonly (readonly [name: string, meaning: string])[] = [
   ["OPENCLAW_GATEWAY_PASSWORD", "the gateway's password"],
   ["OPENCLAW_GATEWAY_HEADERS", "headers for a proxy in front of the gateway, one 'Name: value' a line"],
   ["CF_ACCESS_CLIENT_ID, CF_ACCESS_CLIENT_SECRET", "sent as the two Cloudflare Access headers"],
+  ["OPENCLAW_PAIR_CODE", "the invite that openclaw node run joins with"],
   ["OPENCLAW_DEBUG", "1 is --debug"],
   ["NO_COLOR, FORCE_COLOR, TERM", "honoured for colours; TERM=dumb has none"],
   ["CI", "set: nothing is asked"],
@@ -37,6 +38,7 @@ const files: readonly (readonly [name: string, meaning: string])[] = [
   ["<state>/toolkit/gateway.db", "what the gateway remembers: devices, requests, the audit log"],
   ["<state>/toolkit/gateway-token", "the gateway's own token, 0600"],
   ["<state>/toolkit/exec-approvals.json", "what the node may run when a gateway asks"],
+  ["<state>/toolkit/services/<name>.env", "the secrets of a service, 0600, NAME=value; read at each of its starts"],
   ["<state>/openclaw.json", "the product's configuration; only read"],
 ];
 

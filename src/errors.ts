@@ -13,6 +13,7 @@ export const failureCodes = [
   "invoke-timeout",
   "state-unreadable",
   "state-unwritable",
+  "no-service-manager",
   // exit 2
   "usage",
   "config-invalid",

@@ -17,11 +17,13 @@ const sees: Readonly<Record<string, readonly string[]>> = {
   gateway: ["transport", "store", "pairing", "identity", "protocol"],
   state: ["store", "config", "identity"],
   demo: ["tunnel", "ssh", "store"],
+  service: ["store"],
   link: ["client", "tunnel", "ssh", "pairing", "identity", "protocol"],
   cli: [
     "link",
     "demo",
     "state",
+    "service",
     "gateway",
     "node",
     "client",

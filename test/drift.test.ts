@@ -39,8 +39,7 @@ test("every command of the contract is there", () => {
       "gateway run",
       "gateway status",
       "gateway token",
-      "node run",
-      "node status",
+      ...["install", "restart", "run", "start", "status", "stop", "uninstall"].map((verb) => `node ${verb}`),
       ...["approve", "clear", "list", "reject", "remove", "rename", "revoke", "rotate"].map(
         (verb) => `devices ${verb}`,
       ),

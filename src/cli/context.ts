@@ -4,7 +4,7 @@ import { homedir } from "node:os";
 import { parseDuration } from "../config/duration.ts";
 import { statePaths, type StatePaths } from "../config/paths.ts";
 import type { Config } from "../config/resolve.ts";
-import { OpenClawError } from "../errors.ts";
+import { isFailure, OpenClawError } from "../errors.ts";
 import type { DeviceIdentity, IdentityFile, PublicIdentity } from "../identity/device-identity.ts";
 import { type Log, type Runtime, systemRuntime, withLog } from "../runtime.ts";
 import type { Secret } from "../secret.ts";
@@ -19,7 +19,7 @@ import { OneShotClock } from "./one-shot-clock.ts";
 import { Output, type Streams } from "./output.ts";
 import { type Given, pasteable } from "./paste.ts";
 import { Interruption } from "./signals.ts";
-import type { TargetFlags } from "./target-options.ts";
+import { standAlone, type TargetFlags } from "./target-options.ts";
 
 export interface ContextOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -115,9 +115,19 @@ export class Context {
 
   /** The same command line with time of its own: for taking back what was done when it was asked to stop. */
   forTakingBack(): Context {
-    const context = new Context({ ...this.options, signal: new AbortController().signal }, this.argv);
-    context.useGlobals(this.#globals);
-    return context;
+    return this.#again({ signal: new AbortController().signal });
+  }
+
+  /** The same command line in another environment. */
+  inEnvironment(env: ContextOptions["env"]): Context {
+    return this.#again({ env });
+  }
+
+  /** The same command line where a file (`--env-file`) says which secrets the environment has. */
+  async withEnvFile(path: string | undefined): Promise<Context> {
+    if (path === undefined) return this;
+    const { readEnvFile, withSecrets } = await import("../config/env-file.ts");
+    return this.inEnvironment(withSecrets(this.options.env, await readEnvFile(path)));
   }
 
   /** The words that give another command of ours the state of this one. */
@@ -295,13 +305,19 @@ export class Context {
     this.#clock.stop();
   }
 
+  #again(changed: Partial<ContextOptions>): Context {
+    const context = new Context({ ...this.options, ...changed }, this.argv);
+    context.useGlobals(this.#globals);
+    return context;
+  }
+
   async #findTarget(flags: TargetFlags, { prefersRunning = true }: TargetPreference): Promise<CommandTarget> {
     for (const name of ["token", "password", "header"] as const) if (flags[name] !== undefined) this.#warnArgv(name);
     const target = await findTarget({
       flags,
       prefersRunning,
       env: this.options.env,
-      config: await this.config(),
+      config: prefersRunning ? await this.#configBeside(flags) : await this.config(),
       paths: this.paths(),
       stdin: this.#secrets.stdinFor("the credential's file"),
       runtime: this.runtime,
@@ -309,6 +325,19 @@ export class Context {
     });
     this.output.detail(`gateway: ${target.address.url}, from ${target.chosenBy}`);
     return target;
+  }
+
+  /** For operators: whoever says all that is needed on the command line is not kept from a gateway by a slip in a file. */
+  async #configBeside(flags: TargetFlags): Promise<Config> {
+    try {
+      return await this.config();
+    } catch (error) {
+      if (!isFailure(error, "config-invalid") || !standAlone(flags)) throw error;
+      this.noteOnce("config", `warning: ${error.message}; only what stands on the command line counts`);
+      const { resolveConfig } = await import("../config/resolve.ts");
+      this.#config = Promise.resolve(resolveConfig({ env: this.options.env, paths: this.paths(), files: [] }));
+      return this.#config;
+    }
   }
 
   #makeOutput(): Output {

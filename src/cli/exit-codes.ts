@@ -26,6 +26,7 @@ export const exitNames: Readonly<Record<FailureCode, ExitName>> = {
   "invoke-timeout": "failed",
   "state-unreadable": "failed",
   "state-unwritable": "failed",
+  "no-service-manager": "failed",
   usage: "usage",
   "config-invalid": "usage",
   unreachable: "unreachable",

@@ -46,6 +46,12 @@ const texts: Readonly<Record<FailureCode, Omit<FailureEntry, "exit">>> = {
     causes: "a read-only file system, a full disk, another owner",
     remedy: "make it writable, or choose another one with --state-dir",
   },
+  "no-service-manager": {
+    meaning: "nothing on this machine keeps services for this user, or it cannot be reached from here",
+    causes: "a container, a system without systemd or launchd, a shell by su or sudo that has no session of the user",
+    remedy:
+      "log in as the user, or loginctl enable-linger <user>; elsewhere start openclaw node run by what starts programs there",
+  },
   usage: {
     meaning: "the command line is not right, or an answer is missing that nobody can be asked for",
     causes: "a misspelt option, a bad value, a prompt without a terminal",

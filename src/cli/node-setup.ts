@@ -77,7 +77,8 @@ export async function prepareParts(context: Context, flags: NodeIdentityFlags): 
   };
 }
 
-function readPolicy(wanted: string | undefined): ExecSecurity | undefined {
+/** `usage` for a word that is no policy. */
+export function readPolicy(wanted: string | undefined): ExecSecurity | undefined {
   if (wanted === undefined) return undefined;
   const found = execSecurities.find((policy) => policy === wanted);
   if (found !== undefined) return found;

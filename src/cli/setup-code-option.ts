@@ -1,4 +1,5 @@
 /** Setup codes on the command line: where they are read from, and what is wrong with them. */
+import { read } from "../config/environment.ts";
 import { OpenClawError } from "../errors.ts";
 import { isExpired, readSetupCode, type SetupCode } from "../protocol/setup-code.ts";
 import { Secret } from "../secret.ts";
@@ -30,11 +31,15 @@ export async function readCodeArgument(
   });
 }
 
-/** The code of `--pair` or `--pair-file`; undefined when neither is given. */
+/** The code of `--pair` or `--pair-file`, else that in the environment; undefined when there is none. */
 export async function readPairOption(
   context: Context,
   { pair, pairFile }: { readonly pair?: string; readonly pairFile?: string },
 ): Promise<SetupCode | undefined> {
+  const inEnvironment = read(context.options.env, "OPENCLAW_PAIR_CODE");
+  if (pair === undefined && pairFile === undefined && inEnvironment !== undefined) {
+    return codeIn(new Secret(inEnvironment), "OPENCLAW_PAIR_CODE");
+  }
   const given =
     pair === "-" && pairFile === undefined
       ? await context.secretFile(pair, "--pair-file")
@@ -56,9 +61,9 @@ export function assertNotExpired(code: SetupCode, nowMs: number): void {
 }
 
 function codeIn(given: Secret, where: string): SetupCode {
-  const read = readSetupCode(given.reveal());
-  if ("code" in read) return read.code;
-  throw new OpenClawError("usage", `${where}: ${read.problem}`, {
+  const found = readSetupCode(given.reveal());
+  if ("code" in found) return found.code;
+  throw new OpenClawError("usage", `${where}: ${found.problem}`, {
     hint: "an invite is made with openclaw pair invite on the gateway's host",
   });
 }

@@ -42,6 +42,8 @@ export interface StatePaths {
   /** Control sockets and records of what is running. */
   readonly runDir: string;
   readonly logDir: string;
+  /** What the services of this machine's service manager need, and what they say of themselves. */
+  readonly serviceDir: string;
   /** The product's own files: read where that helps, never written. */
   readonly product: {
     readonly config: string;
@@ -81,6 +83,7 @@ export function statePaths(choices: PathChoices): StatePaths {
     linkDir: join(toolkitDir, "links"),
     runDir: join(toolkitDir, "run"),
     logDir: join(toolkitDir, "logs"),
+    serviceDir: join(toolkitDir, "services"),
     product: {
       config: productConfig === undefined ? join(stateDir, "openclaw.json") : absolute(productConfig, choices),
       database: join(stateDir, "state", "openclaw.sqlite"),

@@ -70,6 +70,7 @@ test("what we write is below toolkit/, what is the product's is not", () => {
     linkDir: `${toolkitDir}/links`,
     runDir: `${toolkitDir}/run`,
     logDir: `${toolkitDir}/logs`,
+    serviceDir: `${toolkitDir}/services`,
   });
   expect(product).toEqual({
     config: `${stateDir}/openclaw.json`,
