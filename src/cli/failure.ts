@@ -1,4 +1,5 @@
 /** From anything thrown to what the shell sees: exit code, the lines on stderr, the object under --json. Pure. */
+import { formatDuration } from "../config/duration.ts";
 import { OpenClawError } from "../errors.ts";
 import { exitCodes, exitNames } from "./exit-codes.ts";
 import type { Interruption } from "./signals.ts";
@@ -19,7 +20,7 @@ export interface FailureReport {
 
 /**
  * What is not an `OpenClawError` is our own bug, and is called that; its stack shows with `debug`. `pasteable` makes the command of the
- * fix lead to where this one went.
+ * fix lead to where this one went; one for the gateway's host (`details.fixOn`) stays as it is.
  */
 export function describeFailure(
   thrown: unknown,
@@ -27,8 +28,10 @@ export function describeFailure(
   pasteable = (command: string) => command,
 ): FailureReport {
   const failure = thrown instanceof OpenClawError ? thrown : internal(thrown);
-  const { code, message, hint, details } = failure;
-  const fix = failure.fix === undefined ? undefined : pasteable(failure.fix);
+  const { code, message, details } = failure;
+  const hint = withWait(failure);
+  const isForElsewhere = details?.["fixOn"] === "gateway";
+  const fix = failure.fix === undefined || isForElsewhere ? failure.fix : pasteable(failure.fix);
   const stack = debug ? stackLines(thrown) : [];
   return {
     exitCode: exitCodes[exitNames[code]],
@@ -51,6 +54,14 @@ export function describeFailure(
 /** A command that was told to stop before it had its answer. Who pressed Ctrl-C knows; who reads JSON is told. */
 export function describeInterruption({ message, signal, exitCode }: Interruption): FailureReport {
   return { exitCode, error: { code: "failed", message, details: { signal } }, lines: [] };
+}
+
+/** The hint of a failure after which one has to wait says for how long, too. */
+function withWait({ code, hint, details }: OpenClawError): string | undefined {
+  const waitMs = details?.["retryAfterMs"];
+  if (code !== "rate-limited" || typeof waitMs !== "number") return hint;
+  const wait = `try again in ${formatDuration(Math.ceil(waitMs / 1000) * 1000)}`;
+  return hint === undefined ? wait : `${hint}; ${wait}`;
 }
 
 function internal(thrown: unknown): OpenClawError {

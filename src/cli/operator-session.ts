@@ -98,7 +98,7 @@ async function openAsDevice(context: Context, target: Target, scopes: readonly s
       session.hello.auth?.removedScopesReason ??
       "approve the wider request on the gateway's host (openclaw devices list)",
     fix: "openclaw devices list",
-    details: { granted: held, missing: lacking },
+    details: { granted: held, missing: lacking, fixOn: "gateway" },
   });
 }
 

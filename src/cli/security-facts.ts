@@ -33,6 +33,7 @@ async function auditedFiles(config: Config): Promise<readonly FileFacts[]> {
     product.identity,
     product.deviceTokens,
     config.settings["gateway.tls.keyPath"],
+    ...(await filesIn(paths.serviceDir)),
   ].filter((path) => path !== undefined);
   const records = [
     paths.database,

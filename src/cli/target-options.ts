@@ -45,13 +45,13 @@ export function withTarget(command: Command): Command {
       "'Name: value' for a proxy in front of the gateway; repeatable; better --header-file or OPENCLAW_GATEWAY_HEADERS",
       collect,
     )
-    .option("--header-file <path>", "a file with such headers, one a line, or - for stdin")
+    .option("--header-file <path>", "a file with such headers, one a line (# begins a comment), or - for stdin")
     .option("--no-auth-header", "do not send Authorization on the upgrade")
     .option("--insecure-ws", "send secrets over plain ws to a host that is not loopback");
 }
 
 const groupsWithTarget: ReadonlySet<string> = new Set(["call", "devices", "nodes", "pair"]);
-const commandsWithTarget: ReadonlySet<string> = new Set(["gateway status", "node run"]);
+const commandsWithTarget: ReadonlySet<string> = new Set(["gateway status", "node install", "node run"]);
 /** They find both gateways by options of their own, or work on this machine's own gateway, which may not even run. */
 const commandsWithoutTarget: ReadonlySet<string> = new Set(["pair link", "pair unlink", "devices service-account"]);
 
@@ -60,6 +60,17 @@ export function takesTarget(words: string): boolean {
   const [group = "", verb = ""] = words.split(" ");
   const command = `${group} ${verb}`;
   return commandsWithTarget.has(command) || (groupsWithTarget.has(group) && !commandsWithoutTarget.has(command));
+}
+
+/**
+ * True when they say all that a configuration could: where the gateway is, what to show it, and, with TLS, the only certificate to take. A pin
+ * that stands in a configuration nobody can read must not be done without.
+ */
+export function standAlone({ url, host, tls, tlsFingerprint, ...flags }: TargetFlags): boolean {
+  const { token, tokenFile, password, passwordFile } = flags;
+  const hasCredential = [token, tokenFile, password, passwordFile].some((one) => one !== undefined);
+  const isPlain = tls !== true && !/^(?:wss|https):/iu.test(url ?? "");
+  return (url !== undefined || host !== undefined) && hasCredential && (isPlain || tlsFingerprint !== undefined);
 }
 
 /** True for options of a command that takes the target options: `--port` of `gateway run` is another port, `--password-file` of a tunnel another password. */

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { json5 } from "./json5.ts";
 import { OpenClawError, systemCode } from "../errors.ts";
 import type { Environment } from "./environment.ts";
+import { layoutOf } from "./layout.ts";
 import { isGroup, nearestKey, readSettings, type SettingProblem } from "./read-settings.ts";
 import { resolveReferences } from "./references.ts";
 import { isSettingKey, type SettingKey, type SettingValues } from "./settings.ts";
@@ -17,6 +18,8 @@ export interface ConfigFile {
   readonly problems: readonly SettingProblem[];
   /** Keys that are set, to something we cannot get at. */
   readonly unavailable: readonly SettingProblem[];
+  /** The line, from 1, on which this key stands, or what it is a part of. */
+  readonly lineOf: (key: string) => number | undefined;
 }
 
 export interface FileChoices {
@@ -41,23 +44,39 @@ export function readConfigText(text: string, { path, dialect, env }: FileChoices
     else found.push([key, resolved.value]);
   }
   const read = readSettings(found);
-  return { path, dialect, values: read.values, problems: [...problems, ...read.problems], unavailable };
+  const lineOf = (key: string) => lineIn(text, key);
+  return { path, dialect, values: read.values, problems: [...problems, ...read.problems], unavailable, lineOf };
 }
 
 /** One `config-invalid` that names every file with problems and every problem; nothing when there is none. */
 export function assertNoProblems(files: readonly ConfigFile[]): void {
   const wrong = files.filter((file) => file.problems.length > 0);
   if (wrong.length === 0) return;
-  const lines = wrong.map(
-    ({ path, problems }) => `${path}: ${problems.map(({ key, message }) => `${key} ${message}`).join("; ")}`,
+  const problems = wrong.flatMap(({ path: file, problems: all, lineOf }) =>
+    all.map((problem) => ({ file, line: lineOf(problem.key), ...problem })),
   );
-  throw new OpenClawError("config-invalid", `the configuration has errors: ${lines.join("; ")}`, {
+  const told = problems.map(({ file, line, key, message }) => `${file}${numbered(line)}: ${key} ${message}`);
+  throw new OpenClawError("config-invalid", `the configuration has errors: ${told.join("; ")}`, {
     hint: "correct the file, or use openclaw config set and unset",
     fix: "openclaw config validate",
-    details: {
-      problems: wrong.flatMap(({ path, problems }) => problems.map((problem) => ({ file: path, ...problem }))),
-    },
+    details: { problems },
   });
+}
+
+const numbered = (line: number | undefined) => (line === undefined ? "" : `:${line}`);
+
+/** Looked up in a text that json5 has read, and only when somebody is told of a problem there. */
+function lineIn(text: string, key: string): number | undefined {
+  let members = layoutOf(text).members;
+  let found: number | undefined;
+  for (let rest = key; rest !== "";) {
+    const member = members.find((one) => rest === one.key || rest.startsWith(`${one.key}.`));
+    if (member === undefined) return found;
+    found = text.slice(0, member.start).split("\n").length;
+    members = member.object?.members ?? [];
+    rest = rest.slice(member.key.length + 1);
+  }
+  return found;
 }
 
 /** The object a file's text stands for; blank text stands for an empty one. Anything else is `config-invalid`, with its place. */
@@ -76,6 +95,7 @@ function parseJson5(text: string, path: string): unknown {
   } catch (cause) {
     throw new OpenClawError("config-invalid", `${path}${placeOf(cause)} is not JSON5`, {
       hint: "correct the line, or restore the file from a backup",
+      fix: "openclaw config validate",
       details: { path },
       cause,
     });

@@ -20,13 +20,18 @@ const reserved = new Set([
 
 /** Why a header cannot be set, or undefined. Grammar: RFC 9110 §§ 5.1 and 5.5. The value is never repeated. */
 export function headerProblem(name: string, value: string): string | undefined {
-  if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name)) return "has characters that a header name cannot have";
+  if (!isToken(name)) return "has characters that a header name cannot have";
   if (reserved.has(name.toLowerCase()) || name.toLowerCase().startsWith("sec-websocket-")) {
     return "is set by the connection itself";
   }
   return /^[\t\x20-\x7e\x80-\xff]+$/.test(value)
     ? undefined
     : "needs a value, on one line and without control characters";
+}
+
+/** RFC 9110 § 5.6.2. */
+function isToken(name: string): boolean {
+  return /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name);
 }
 
 /** `Name: value` as typed; what is not that, or may not be set, is `usage`. */
@@ -41,13 +46,18 @@ export function parseHeader(line: string, what: string): Header {
   const hint = reserved.has(name.toLowerCase())
     ? "leave it out; --token-file and --no-auth-header decide about Authorization"
     : "write it as 'Name: value'";
-  throw new OpenClawError("usage", `${what} ${JSON.stringify(name)} ${problem}`, { hint });
+  // What cannot be a name may be a part of a secret that stands in the wrong place.
+  const whose = isToken(name) ? `${what} ${JSON.stringify(name)}` : what;
+  throw new OpenClawError("usage", `${whose} ${problem}`, { hint });
 }
 
-/** One `Name: value` a line; empty lines say nothing. `source` is where the text stands. */
+/** One `Name: value` a line; empty lines and those that begin with # say nothing. `source` is where the text stands, for messages. */
 export function parseHeaderLines(text: string, source: string): Header[] {
-  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== "");
-  return lines.map((line) => parseHeader(line.trim(), `a header in ${source},`));
+  return text.split(/\r?\n/).flatMap((line, at) => {
+    const header = line.trim();
+    if (header === "" || header.startsWith("#")) return [];
+    return [parseHeader(header, `${source}:${at + 1}: the header`)];
+  });
 }
 
 /** OPENCLAW_GATEWAY_HEADERS, one `Name: value` a line, and the service token of Cloudflare Access. */

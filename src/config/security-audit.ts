@@ -5,7 +5,7 @@
 import type { Secret } from "../secret.ts";
 import { shellWord } from "../shell-word.ts";
 import { isLoopbackHost } from "./address.ts";
-import { rangeWidth } from "./range-width.ts";
+import { isOfLoopback, rangesMeet, rangeWidth } from "./range-width.ts";
 import type { SettingKey, Settings } from "./settings.ts";
 import { weaknessOf } from "./weak-secret.ts";
 
@@ -130,11 +130,16 @@ const insecureControlUi: Check = ({ settings }) =>
 
 const browserOrigins: Check = (state) => {
   const origins = state.settings["gateway.controlUi.allowedOrigins"] ?? [];
-  const fix = set("gateway.controlUi.allowedOrigins", '["https://gateway.example"]');
   const plain = origins.filter((origin) => {
     const url = URL.parse(origin);
     return url?.protocol === "http:" && !isLoopbackHost(url.hostname);
   });
+  // One list for whatever is wrong with this one: a fix must not leave, or bring back, what the next one takes out.
+  const named = origins
+    .filter((origin) => origin !== "*")
+    .map((origin) => (plain.includes(origin) ? origin.replace(/^http:/iu, "https:") : origin));
+  const safe = named.length === 0 ? ["https://gateway.example"] : [...new Set(named)];
+  const fix = set("gateway.controlUi.allowedOrigins", JSON.stringify(safe));
   return [
     ...when(origins.includes("*"), {
       id: "origins.any",
@@ -149,10 +154,7 @@ const browserOrigins: Check = (state) => {
         severity: "warn",
         what: `pages of ${origin} may connect`,
         why: "whoever stands between can put anything into a page that comes without TLS, and open a session in its reader's name",
-        fix: set(
-          "gateway.controlUi.allowedOrigins",
-          JSON.stringify(origins.map((one) => one.replace(/^http:/u, "https:"))),
-        ),
+        fix,
       }),
     ),
     ...when(isProxied(state) && origins.length === 0, {
@@ -317,8 +319,20 @@ const proxyUsers: Check = (state) => {
   ];
 };
 
-const wideAutoApproval: Check = ({ settings }) =>
-  (settings["gateway.nodes.pairing.autoApproveCidrs"] ?? []).flatMap((range): Finding[] => {
+/** Who may come as a node at all. */
+function whoComesIn(state: AuditedState): string {
+  switch (modeOf(state)) {
+    case "trusted-proxy":
+      return "whoever the proxy lets through with an address there";
+    case "none":
+      return "whoever has an address there";
+    default:
+      return "whoever has the shared secret and an address there";
+  }
+}
+
+const wideAutoApproval: Check = (state) =>
+  (state.settings["gateway.nodes.pairing.autoApproveCidrs"] ?? []).flatMap((range): Finding[] => {
     const width = rangeWidth(range);
     if (width === "narrow" || width === "loopback") return [];
     return [
@@ -326,11 +340,29 @@ const wideAutoApproval: Check = ({ settings }) =>
         id: "nodes.auto-approve-wide",
         severity: width === "private-wide" ? "warn" : "critical",
         what: `new nodes from ${range} need no approval`,
-        why: "whoever has the shared secret and an address there adds a machine",
+        why: `${whoComesIn(state)} adds a machine`,
         fix: set("gateway.nodes.pairing.autoApproveCidrs", "[]"),
       },
     ];
   });
+
+const autoApprovedProxies: Check = ({ settings }) => {
+  const ranges = settings["gateway.nodes.pairing.autoApproveCidrs"] ?? [];
+  const proxies = settings["gateway.trustedProxies"] ?? [];
+  // Of loopback no node is approved by its address.
+  const shared = ranges.flatMap((range) => {
+    const proxy = proxies.find((one) => rangesMeet(one, range) && !isOfLoopback(one) && !isOfLoopback(range));
+    return proxy === undefined ? [] : [{ range, proxy }];
+  });
+  const others = ranges.filter((range) => !shared.some((one) => one.range === range));
+  return shared.map(({ range, proxy }) => ({
+    id: "nodes.auto-approve-proxy",
+    severity: "warn",
+    what: `new nodes from ${range} need no approval, and proxies are trusted there (${proxy === range ? "the same range" : proxy})`,
+    why: "who comes through a proxy that names no client has the proxy's address, and who sits at a proxy's address can name any other: both add machines",
+    fix: set("gateway.nodes.pairing.autoApproveCidrs", JSON.stringify(others)),
+  }));
+};
 
 const tailscale: Check = ({ settings, hasTailscale }) => {
   const mode = settings["gateway.tailscale.mode"];
@@ -392,6 +424,7 @@ const checks: readonly Check[] = [
   powerfulServices,
   headlessServices,
   wideAutoApproval,
+  autoApprovedProxies,
   tailscale,
   execPolicy,
   rateLimits,

@@ -85,10 +85,11 @@ async function chooseHeaders(
 ): Promise<readonly Header[]> {
   const configured = config.settings["gateway.mode"] === "remote" ? "remote" : "local";
   const { headerFile } = flags;
+  const source = headerFile === "-" ? "standard input" : (headerFile ?? "");
   const text = headerFile === undefined ? undefined : await readSecretFile(headerFile, stdin, "--header-file");
   return mergeHeaders(
     (flags.header ?? []).map((line) => parseHeader(line, "--header")),
-    text === undefined ? [] : parseHeaderLines(text.reveal(), "--header-file"),
+    text === undefined ? [] : parseHeaderLines(text.reveal(), source),
     environmentHeaders(env),
     gateway === configured ? (config.settings.headers ?? []) : [],
   );

@@ -82,12 +82,16 @@ export class AttemptLimit {
   }
 }
 
-/** Whoever has one IPv6 address has all of its /64. */
 function rowOf(address: string, kind: CredentialClass): string {
-  if (!isIPv6(address)) return `${address} ${kind}`;
+  return `${networkOf(address)} ${kind}`;
+}
+
+/** What an address is counted as: whoever has one IPv6 address has all of its /64. */
+export function networkOf(address: string): string {
+  if (!isIPv6(address)) return address;
   const [head = "", tail] = address.split("::");
   const groups = head === "" ? [] : head.split(":");
   const missing = tail === undefined ? 0 : 8 - groups.length - (tail === "" ? 0 : tail.split(":").length);
   const whole = [...groups, ...Array.from({ length: missing }, () => "0"), ...(tail ?? "").split(":")];
-  return `${whole.slice(0, 4).join(":")}::/64 ${kind}`;
+  return `${whole.slice(0, 4).join(":")}::/64`;
 }

@@ -4,7 +4,11 @@ import { isAllowedOrigin, type Peer } from "./peer.ts";
 import { accepted, passed, refused, type TraceStep } from "./trace.ts";
 
 /** Whether the page, if there is one behind the request, may ask here at all. */
-export function originStep(peer: Peer, { headers }: IncomingMessage, allowed: readonly string[]): TraceStep {
+export function originStep(
+  peer: Peer,
+  { headers }: Pick<IncomingMessage, "headers">,
+  allowed: readonly string[],
+): TraceStep {
   const { origin } = peer;
   if (origin === undefined) {
     // Browsers leave Origin out where a page only loads something; newer ones say so here.

@@ -25,6 +25,7 @@ import {
   accepted,
   type DecisionListeners,
   type Gate,
+  passed,
   refused,
   reportRefusal,
   type TraceStep,
@@ -47,6 +48,8 @@ export interface ConnectionHouse extends HelloHouse {
   /** Called once a session is in, and once when it is gone. */
   readonly onSeen: (session: Session, reason: "connect" | "disconnect") => void;
   readonly gone: (connection: Connection) => void;
+  /** Another number after every change of the rules. */
+  readonly rulesVersion: () => number;
 }
 
 /** What is there until the decision. A session that lasts for weeks does not hold on to how it came about. */
@@ -60,6 +63,16 @@ interface Handshake {
   readonly early: string[];
   /** What only holds until hello, each as how to end it. */
   readonly limits: readonly (() => void)[];
+  /** Called with hello. */
+  readonly said: () => void;
+}
+
+/** What waits for the end of a handshake. */
+export interface HelloListeners {
+  /** Called once there was a decision, or none will come. */
+  readonly over: () => void;
+  /** Called when it has shown who it is. */
+  readonly said: () => void;
 }
 
 export class Connection implements FrameSocketListener {
@@ -73,13 +86,12 @@ export class Connection implements FrameSocketListener {
   #session: Session | undefined;
   #isAlive = true;
 
-  /** `stopCounting` ends the byte limit that holds until hello. */
   constructor(
     house: ConnectionHouse,
     peer: Peer,
     header: string | undefined,
     open: OpenSocket,
-    stopCounting: () => void,
+    { over, said }: HelloListeners,
   ) {
     this.#house = house;
     const { runtime, policy } = house;
@@ -87,8 +99,8 @@ export class Connection implements FrameSocketListener {
     this.#connId = runtime.uuid();
     this.#socket = open(this);
     const missDeadline = () => this.abandon(closeCodes.normal, "", this.#missed());
-    const limits = [runtime.after(policy.limits.handshakeDeadlineMs, missDeadline), stopCounting];
-    this.#handshake = { peer, header, nonce, trace: [upgradeStep(header)], early: [], limits };
+    const limits = [runtime.after(policy.limits.handshakeDeadlineMs, missDeadline), over];
+    this.#handshake = { peer, header, nonce, trace: [upgradeStep(header)], early: [], limits, said };
     const payload = { nonce, ts: runtime.now() };
     this.#socket.send(JSON.stringify({ type: "event", event: "connect.challenge", payload }));
   }
@@ -195,12 +207,25 @@ export class Connection implements FrameSocketListener {
         const { id, params } = first;
         trace.push(accepted("frame", first.said), accepted("params", "valid"));
         this.#state = "deciding";
-        first.admit(this.#house, { connId: this.#connId, nonce, peer, header, params }, trace).then(
-          (admission) => this.#decided(id, admission),
-          (error: unknown) => this.#failed(id, error),
-        );
+        const arrival = { connId: this.#connId, nonce, peer, header, params };
+        this.#judge(id, () => first.admit(this.#house, arrival, trace));
       }
     }
+  }
+
+  /** Under the rules of this moment; where they have changed before it is in, under those that hold then. */
+  #judge(id: string, admit: () => Promise<Admission>): void {
+    const version = this.#house.rulesVersion();
+    const again = () => {
+      if (version === this.#house.rulesVersion()) return false;
+      this.#handshake?.trace.push(passed("gateway", "the rules have changed meanwhile"));
+      this.#judge(id, admit);
+      return true;
+    };
+    admit().then(
+      (admission) => this.#decided(id, admission, again),
+      (error: unknown) => this.#failed(id, error),
+    );
   }
 
   #dialectOf(text: string): Dialect {
@@ -239,7 +264,8 @@ export class Connection implements FrameSocketListener {
     this.#dialect?.close(closeCodes.tryAgainLater, wire.message);
   }
 
-  async #decided(id: string, admission: Admission): Promise<void> {
+  /** `again` has it judged once more where that is needed, and says so. */
+  async #decided(id: string, admission: Admission, again: () => boolean): Promise<void> {
     if (this.#state !== "deciding") return; // the handshake was given up meanwhile
     if (!admission.ok) return this.#refuse(id, admission.refusal);
     const dialect = this.#dialect;
@@ -248,9 +274,10 @@ export class Connection implements FrameSocketListener {
       const session = new Session(admission.facts, dialect, admission.removedScopes);
       session.tokenHash = heldHash(admission);
       const hello = await helloFor(this.#house, admission, dialect.further);
-      if (!this.#socket.isOpen || this.#isClosed()) return;
+      if (!this.#socket.isOpen || this.#isClosed() || again()) return;
       this.#assertStillEnrolled(admission.facts);
-      const early = this.#handshake?.early ?? [];
+      const { early = [], said } = this.#handshake ?? {};
+      said?.();
       this.#report(admission, this.#endHandshake());
       this.#session = session;
       this.#state = "open";

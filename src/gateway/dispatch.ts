@@ -1,13 +1,14 @@
 /** A request of a session on its way to its method: known? this role? this scope? these params? Then the handler, then the answer. */
 import * as v from "valibot";
 import { isFailure } from "../errors.ts";
-import type { RequestFrame, WireError } from "../protocol/frame.ts";
+import { isObject, type RequestFrame, type WireError } from "../protocol/frame.ts";
 import { describeIssues } from "../protocol/handshake.ts";
 import type { RpcFault } from "../protocol/json-rpc.ts";
 import { findMethod, type MethodHandlers, type MethodRule } from "../protocol/methods.ts";
 import { holdsScope } from "../protocol/vocabulary.ts";
 import { missingScope, RequestRefused, toWireError } from "../protocol/wire-error.ts";
 import type { Runtime } from "../runtime.ts";
+import { rotatesOwnToken } from "./methods/callers.ts";
 import type { Session } from "./session.ts";
 
 /** What a method may do once its answer is on the wire: close the sessions that it made void, its own among them. */
@@ -61,7 +62,8 @@ export class Dispatcher {
       this.#refused(session, method, `unauthorized role: ${session.facts.role}`);
       return session.refuse(id, invalid(`unauthorized role: ${session.facts.role}`));
     }
-    if (rule.scope !== undefined && !holdsScope(session.facts.scopes, rule.scope)) {
+    const isOwn = method === "device.token.rotate" && isObject(params) && rotatesOwnToken(session, params);
+    if (rule.scope !== undefined && !isOwn && !holdsScope(session.facts.scopes, rule.scope)) {
       this.#refused(session, method, `missing scope: ${rule.scope}`);
       return session.refuse(id, lacksScope(session, rule.scope));
     }

@@ -7,20 +7,25 @@ import { PassThrough } from "node:stream";
 import { createIdentity, type DeviceIdentity } from "../identity/device-identity.ts";
 import { signPayload } from "../identity/signature.ts";
 import type { DeviceRecord } from "../pairing/records.ts";
+import { optional } from "../pairing/requests.ts";
 import type { TailscaleFacts } from "../pairing/vouched.ts";
 import { type ConnectParams, readConnectParams } from "../protocol/handshake.ts";
+import { readRpcConnect, roleOf, rpcModes } from "../protocol/json-rpc-connect.ts";
 import { signedToken } from "../protocol/signed-payload.ts";
-import { protocolRange, type Role } from "../protocol/vocabulary.ts";
+import { jsonRpcClientId, protocolRange, type Role } from "../protocol/vocabulary.ts";
 import type { Runtime } from "../runtime.ts";
 import { hashSecret, Secret } from "../secret.ts";
 import { openSqliteStore } from "../store/sqlite-store.ts";
 import { version } from "../version.ts";
 import { AttemptLimit } from "./attempt-limit.ts";
+import { originStep } from "./browser-origin.ts";
 import { DeviceTokens } from "./device-tokens.ts";
 import { Devices } from "./devices.ts";
-import type { Admission, Gatehouse } from "./gatehouse.ts";
+import type { Admission, Arrival, Gatehouse } from "./gatehouse.ts";
 import { admit } from "./handshake.ts";
+import { authenticateRequest } from "./http-auth.ts";
 import { Invites } from "./invites.ts";
+import { admitRpc } from "./json-rpc-admission.ts";
 import type { LocalProof } from "./local-peer.ts";
 import { type ConnectionDecision, type GatewayRules, policyOf } from "./options.ts";
 import { type HttpRequest, type Peer, readPeer } from "./peer.ts";
@@ -86,6 +91,9 @@ export interface DescribedCaller {
   readonly credentials: readonly CredentialWord[];
 }
 
+/** What a caller speaks: ours and the product's on a WebSocket, JSON-RPC there (auth.md § 6), or plain HTTP (§ 7). */
+export type Spoken = "native" | "json-rpc" | "http";
+
 export interface Explanation {
   readonly answer: "in" | "out";
   /** The client's address as the gateway sees it: behind a trusted proxy, not the socket's. */
@@ -109,14 +117,19 @@ export interface ExplainedGateway {
 }
 
 /** Takes the caller through every gate. Nothing outside this process is asked or changed. */
-export async function explainCaller(gateway: ExplainedGateway, caller: DescribedCaller): Promise<Explanation> {
+export async function explainCaller(
+  gateway: ExplainedGateway,
+  caller: DescribedCaller,
+  dialect: Spoken = "native",
+): Promise<Explanation> {
   const runtime: Runtime = { ...gateway.runtime, log: () => {} };
   const tables = await Tables.open(await openSqliteStore(":memory:", { runtime }), runtime);
   try {
     const key = createIdentity(runtime.random(32), runtime.now());
     const house = houseFor({ ...gateway, runtime }, caller, tables, key);
     const secrets = new Secrets(house, await rememberDevice(tables, caller, key));
-    return await explainAt(house, caller, key, secrets);
+    const parts = { house, caller, key, secrets };
+    return await (dialect === "http" ? explainHttp(parts) : explainConnect(parts, dialect));
   } finally {
     await tables.close();
   }
@@ -146,33 +159,81 @@ function houseFor(
   };
 }
 
+interface Parts {
+  readonly house: Gatehouse;
+  readonly caller: DescribedCaller;
+  readonly key: DeviceIdentity;
+  readonly secrets: Secrets;
+}
+
+/** Origin, credential: a request for what is behind the gateway's authentication. What is in the connect of others is X-OpenClaw-Token. */
+async function explainHttp({ house, caller, secrets }: Parts): Promise<Explanation> {
+  const [word] = caller.credentials;
+  const shown = word === undefined ? {} : { "x-openclaw-token": [await secrets.read(word)] };
+  const request = requestOf({ ...caller, headers: { ...caller.headers, ...shown } }, await bearerOf(caller, secrets));
+  const peer = readPeer(request, house.ownPort(), house.policy.trust);
+  const { clientAddress } = peer;
+  const steps = [originStep(peer, request, house.policy.allowedOrigins)];
+  if (steps.at(-1)?.outcome === "refused") {
+    const message = "pages of this origin may not ask here";
+    return { answer: "out", clientAddress, steps, code: "HTTP 403", message };
+  }
+  const auth = await authenticateRequest(house, peer, request, steps);
+  if (!auth.ok) return { answer: "out", clientAddress, steps, code: `HTTP ${auth.status}`, message: auth.message };
+  const { by: authenticatedBy, scopes } = auth.caller;
+  return { answer: "in", clientAddress, steps, authenticatedBy, scopes };
+}
+
 /** Upgrade, frame, connect: in the order of a connection. */
-async function explainAt(
-  house: Gatehouse,
-  caller: DescribedCaller,
-  key: DeviceIdentity,
-  secrets: Secrets,
-): Promise<Explanation> {
-  const { policy, runtime } = house;
-  const bearer = caller.authorization === undefined ? undefined : await secrets.read(caller.authorization);
-  const request = requestOf(caller, bearer);
-  const peer = readPeer(request, house.ownPort(), policy.trust);
+async function explainConnect(parts: Parts, dialect: "native" | "json-rpc"): Promise<Explanation> {
+  const { house, caller, secrets } = parts;
+  const request = requestOf(caller, await bearerOf(caller, secrets));
+  const peer = readPeer(request, house.ownPort(), house.policy.trust);
   const { clientAddress } = peer;
   const upgrade = await askUpgrade(house, peer, request);
   if (!upgrade.ok) return { answer: "out", clientAddress, ...upgrade.refusal };
   const steps: TraceStep[] = [upgradeStep(upgrade.header)];
   const arrival = { nonce: "explain", connId: "explain", peer, header: upgrade.header };
-  const services = policy.pairing.trustedLocalServices.map(({ id }) => id);
-  const read = readConnectParams(await paramsOf(caller, key, secrets, runtime.now(), arrival.nonce), services);
-  if ("problem" in read) {
-    steps.push(refused("params", read.problem));
-    const message = `invalid connect params: ${read.problem}`;
+  const connect = await (dialect === "native" ? nativeConnect(parts, arrival) : rpcConnect(parts, arrival));
+  if ("problem" in connect) {
+    steps.push(refused("params", connect.problem));
+    const message = `invalid connect params: ${connect.problem}`;
     return { answer: "out", clientAddress, steps, code: "INVALID_REQUEST", message };
   }
   steps.push(accepted("params", "valid"));
-  const bearerOf = isKeyless(caller) ? key.deviceId : undefined;
-  const admission = await admit(house, { ...arrival, params: read.params, bearerOf }, steps);
-  return { clientAddress, steps, ...outcomeOf(admission) };
+  return { clientAddress, steps, ...outcomeOf(await connect.admit(steps)) };
+}
+
+type Came = Omit<Arrival, "params" | "bearerOf">;
+type Connect = { readonly admit: (steps: TraceStep[]) => Promise<Admission> } | { readonly problem: string };
+
+async function nativeConnect({ house, caller, key, secrets }: Parts, came: Came): Promise<Connect> {
+  const services = house.policy.pairing.trustedLocalServices.map(({ id }) => id);
+  const read = readConnectParams(await paramsOf(caller, key, secrets, house.runtime.now(), came.nonce), services);
+  if ("problem" in read) return read;
+  const arrival = { ...came, params: read.params, bearerOf: isKeyless(caller) ? key.deviceId : undefined };
+  return { admit: (steps) => admit(house, arrival, steps) };
+}
+
+/** The same in the words of JSON-RPC; who asks for no scopes asks for what its proof allows. */
+async function rpcConnect({ house, caller, key, secrets }: Parts, came: Came): Promise<Connect> {
+  const role = caller.role === "node" ? "node" : caller.clientMode === "webchat" ? "webchat" : "control";
+  const asked = { ...caller, role: roleOf(role), clientId: jsonRpcClientId, clientMode: rpcModes[role] };
+  const { auth, device, client } = await paramsOf(asked, key, secrets, house.runtime.now(), came.nonce);
+  const { platform, deviceFamily } = client;
+  const read = readRpcConnect({
+    role,
+    client: { name: caller.clientId, version, platform, ...optional("deviceFamily", deviceFamily) },
+    ...optional("auth", auth),
+    ...optional("device", device),
+    ...(caller.scopes.length === 0 ? {} : { scopes: [...caller.scopes] }),
+  });
+  if ("problem" in read) return read;
+  return { admit: (steps) => admitRpc(house, { ...came, params: read.params }, role, steps) };
+}
+
+function bearerOf({ authorization }: DescribedCaller, secrets: Secrets): Promise<string> | undefined {
+  return authorization === undefined ? undefined : secrets.read(authorization);
 }
 
 /** The described record under the key that was made up, with a token that is known. */
@@ -278,13 +339,7 @@ async function askUpgrade(house: Gatehouse, peer: Peer, request: HttpRequest): P
   return { ok: false, refusal: { steps: made?.trace ?? [], code: made?.code ?? "HTTP 401", ...said } };
 }
 
-async function paramsOf(
-  caller: DescribedCaller,
-  key: DeviceIdentity,
-  secrets: Secrets,
-  nowMs: number,
-  nonce: string,
-): Promise<unknown> {
+async function paramsOf(caller: DescribedCaller, key: DeviceIdentity, secrets: Secrets, nowMs: number, nonce: string) {
   const { clientId, clientMode, platform, deviceFamily, role, scopes, credentials } = caller;
   const auth: Partial<Record<AuthField, string>> = {};
   for (const word of credentials) auth[fieldOf[word]] = await secrets.read(word);
@@ -303,8 +358,8 @@ async function paramsOf(
     client: { id: clientId, mode: clientMode, version, platform, ...family },
     role,
     scopes: [...scopes],
-    ...(Object.keys(auth).length === 0 ? {} : { auth }),
-    ...(caller.device === "none" || isKeyless(caller) ? {} : { device }),
+    ...optional("auth", Object.keys(auth).length === 0 ? undefined : auth),
+    ...optional("device", caller.device === "none" || isKeyless(caller) ? undefined : device),
   };
 }
 

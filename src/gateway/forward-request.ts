@@ -32,8 +32,11 @@ const connectTimeoutMs = 15_000;
 /** Silence after which the system asks whether the other end is still there. */
 const keepAliveProbeMs = 15_000;
 
-/** Passes the request on. Whichever end is lost takes the other one with it, and nobody is read faster than the other one reads. */
-export function forwardRequest(forward: Forward): void {
+/**
+ * Passes the request on. Whichever end is lost takes the other one with it, and nobody is read faster than the other one reads. The returned
+ * function lets go of the service at once.
+ */
+export function forwardRequest(forward: Forward): () => void {
   const { request, response, upstream, path, headers, failed } = forward;
   const send = upstream.protocol === "https:" ? requestHttps : requestHttp;
   const outgoing = send(upstream, {
@@ -54,10 +57,13 @@ export function forwardRequest(forward: Forward): void {
   };
   outgoing.on("error", giveUp);
   outgoing.once("close", () => giveUp(new Error("the connection ended without an answer")));
-  response.once("close", () => outgoing.destroy());
-  if (!hasBody(request)) return void outgoing.end();
-  outgoing.flushHeaders(); // the body may be a long time coming
-  request.pipe(outgoing);
+  const letGo = () => void outgoing.destroy();
+  response.once("close", letGo);
+  if (hasBody(request)) {
+    outgoing.flushHeaders(); // the body may be a long time coming
+    request.pipe(outgoing);
+  } else outgoing.end();
+  return letGo;
 }
 
 function watchSocket({ runtime, upstream }: Forward, outgoing: ClientRequest, socket: Socket): void {

@@ -5,11 +5,13 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { systemCode } from "../errors.ts";
 import { holdsScope } from "../protocol/vocabulary.ts";
+import type { LogFields } from "../runtime.ts";
 import { corsHeaders, isPreflight, originStep, preflightHeaders } from "./browser-origin.ts";
 import { requestHeaders, responseHeaders } from "./forward-headers.ts";
 import { forwardRequest } from "./forward-request.ts";
 import {
   authenticateRequest,
+  callerLost,
   showsCredential,
   type HttpAuth,
   type HttpAuthHouse,
@@ -19,17 +21,22 @@ import {
 import { findRoute, ownPaths, readTarget, type Route, type Target, upstreamTarget } from "./http-routes.ts";
 import { discardRest, type HttpError, sendError, sendJson, sendText } from "./http.ts";
 import { type Metrics, metricsType } from "./metrics.ts";
+import type { OpenRequests } from "./open-requests.ts";
 import type { Peer } from "./peer.ts";
 import { type DecisionListeners, refused, type TraceStep, whereFields } from "./trace.ts";
 import { reportHttp } from "./upgrade.ts";
 
 export interface HttpHouse extends HttpAuthHouse, DecisionListeners {
-  readonly routes: readonly Route[];
+  /** As they are at this moment. */
+  readonly routes: () => readonly Route[];
+  readonly requests: OpenRequests;
   readonly metrics: Metrics;
   readonly metricsText: () => string;
   readonly isReady: () => boolean;
   readonly uptimeMs: () => number;
   readonly peerOf: (request: IncomingMessage) => Peer;
+  /** Told of each request whose sender has shown who it is. */
+  readonly known: (request: IncomingMessage) => void;
 }
 
 /** One request, and what is known of it so far. */
@@ -77,6 +84,7 @@ async function answer(house: HttpHouse, exchange: Exchange): Promise<void> {
     return answerOwn(house, exchange, () => sendReadiness(house, exchange));
   const auth = await authenticateRequest(house, peer, request, trace);
   if (!auth.ok) return refuse(house, exchange, unauthenticated(auth));
+  house.known(request);
   if (response.destroyed) return undefined; // the client is gone
 
   const { caller } = auth;
@@ -94,16 +102,19 @@ async function answer(house: HttpHouse, exchange: Exchange): Promise<void> {
 }
 
 function answerByRoute(house: HttpHouse, exchange: Exchange, target: Target, caller: HttpCaller): void {
-  const route = findRoute(house.routes, target);
+  const route = findRoute(house.routes(), target);
   if (route === undefined) return refuse(house, exchange, unknownPath);
   exchange.place = `${route.prefix}/`;
   if (!holdsScope(caller.scopes, route.scope)) return refuse(house, exchange, lacking(route.scope));
   if (!house.isReady()) return refuse(house, exchange, stopping);
   const { request, response, peer } = exchange;
+  const lostBecause = () => callerLost(house, caller, peer) ?? routeLost(house.routes(), target, caller);
+  const lost = lostBecause(); // since it was asked who it is
+  if (lost !== undefined) return refuse(house, exchange, noLonger(lost));
   const { runtime } = house;
   const fields = { ...whereFields(runtime.uuid(), peer), method: request.method, path: pathOf(request), by: caller.by };
-  const facts = { ...fields, device: caller.deviceId, upstream: route.upstream.host };
-  forwardRequest({
+  const facts = { ...fields, device: caller.deviceId, user: caller.user, upstream: route.upstream.host };
+  const letGo = forwardRequest({
     request,
     response,
     upstream: route.upstream,
@@ -126,7 +137,40 @@ function answerByRoute(house: HttpHouse, exchange: Exchange, target: Target, cal
       sendError(response, { ...badGateway(route, why), headers: exchange.cors });
     },
   });
-  response.once("close", () => runtime.log("debug", "forwarded", { ...facts, status: response.statusCode }));
+  watchOver(house, exchange, { lostBecause, letGo, facts });
+}
+
+/** A request that was passed on. */
+interface UnderWay {
+  readonly lostBecause: () => string | undefined;
+  /** Lets go of the service. */
+  readonly letGo: () => void;
+  /** What its log lines say of it. */
+  readonly facts: LogFields;
+}
+
+/** Until it is over: ends it when its sender would be turned away. */
+function watchOver({ requests, runtime }: HttpHouse, { response, cors }: Exchange, underWay: UnderWay): void {
+  const { lostBecause, letGo, facts } = underWay;
+  const end = (why: string) => {
+    runtime.log("info", "request ended", { ...facts, why });
+    letGo();
+    const error = noLonger(why);
+    if (response.headersSent || response.destroyed) response.destroy();
+    else sendError(response, { ...error, headers: { ...cors, ...error.headers } });
+  };
+  const isOver = requests.add({ lostBecause, end });
+  response.once("close", () => {
+    isOver();
+    runtime.log("debug", "forwarded", { ...facts, status: response.statusCode });
+  });
+}
+
+/** Why a request that was passed on would not be now. */
+function routeLost(routes: readonly Route[], target: Target, { scopes }: HttpCaller): string | undefined {
+  const route = findRoute(routes, target);
+  if (route === undefined) return "nothing answers at its path now";
+  return holdsScope(scopes, route.scope) ? undefined : `its path needs ${route.scope} now`;
 }
 
 /** GET and HEAD, which is all that the gateway's own paths know. */
@@ -200,6 +244,12 @@ function unauthenticated({ status, code, message, retryAfterMs }: HttpAuth & { r
   const seconds = Math.ceil((retryAfterMs ?? 0) / 1000);
   const headers = status === 401 ? { "WWW-Authenticate": "Bearer" } : { "Retry-After": String(Math.max(1, seconds)) };
   return { status, code, message, headers };
+}
+
+/** What let it in has ended while it was under way. */
+function noLonger(why: string): HttpError {
+  const message = `the request was ended: ${why}`;
+  return { status: 401, code: "no_longer_allowed", message, headers: { "WWW-Authenticate": "Bearer" } };
 }
 
 function lacking(scope: string): HttpError {

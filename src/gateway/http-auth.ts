@@ -6,12 +6,13 @@ import type { DeviceRecord } from "../pairing/records.ts";
 import { atTime } from "../pairing/token-handover.ts";
 import { operatorScopes, type Role } from "../protocol/vocabulary.ts";
 import type { Runtime } from "../runtime.ts";
-import { credentialDigest, hashSecret } from "../secret.ts";
+import { type CredentialDigest, credentialDigest, hashSecret } from "../secret.ts";
 import type { AttemptLimit } from "./attempt-limit.ts";
 import type { Invites } from "./invites.ts";
 import { proveLocal } from "./local-peer.ts";
 import type { GatewayPolicy } from "./options.ts";
 import type { Peer } from "./peer.ts";
+import { lostUnder } from "./standing.ts";
 import type { Tables } from "./tables.ts";
 import { refused, type TraceStep } from "./trace.ts";
 
@@ -23,6 +24,8 @@ export interface HttpAuthHouse {
   readonly runtime: Runtime;
   /** The port that this gateway listens on. */
   readonly ownPort: () => number;
+  /** What looks at the process of a peer, where it is not to be the real thing. */
+  readonly proveLocal?: typeof proveLocal;
 }
 
 export interface HttpCaller {
@@ -30,6 +33,10 @@ export interface HttpCaller {
   readonly deviceId?: string;
   readonly user?: string;
   readonly scopes: readonly string[];
+  /** The hash of the device token that let it in. */
+  readonly tokenHash?: string;
+  /** Digests of what it showed. */
+  readonly shown: readonly CredentialDigest[];
 }
 
 export type HttpAuth =
@@ -44,9 +51,9 @@ export type HttpAuth =
 
 /** Decides who the caller is, and adds to `trace` what every method said. A device token is a plain bearer here: there is no key to bind it to. */
 export async function authenticateRequest(
-  { policy, tables, attempts, runtime, ownPort }: HttpAuthHouse,
+  { policy, tables, attempts, runtime, ownPort, proveLocal: prove = proveLocal }: HttpAuthHouse,
   peer: Peer,
-  request: IncomingMessage,
+  request: Pick<IncomingMessage, "headers">,
   trace: TraceStep[],
 ): Promise<HttpAuth> {
   const { authorization } = request.headers;
@@ -58,7 +65,7 @@ export async function authenticateRequest(
   }
   const showsNothing = header === undefined && token === undefined;
   const lockedForMs = showsNothing ? undefined : attempts.lockedForMs(peer.clientAddress, ["token"]);
-  if (lockedForMs !== undefined && !(await proveLocal(peer, ownPort())).isProven) {
+  if (lockedForMs !== undefined && !(await prove(peer, ownPort())).isProven) {
     trace.push(refused("limit", "too many wrong attempts (token)"));
     return rateLimited(lockedForMs);
   }
@@ -74,7 +81,7 @@ export async function authenticateRequest(
     clientMode: "http",
     isDirect: peer.isDirect,
     hasDevice: held !== undefined,
-    local: asksWhetherLocal ? await proveLocal(peer, ownPort()) : undefined,
+    local: asksWhetherLocal ? await prove(peer, ownPort()) : undefined,
     proxy: peer.proxy,
     isFromTailnet: peer.isFromTailnet,
     tailscale: await peer.tailscale(policy.whois),
@@ -99,7 +106,8 @@ export async function authenticateRequest(
       by,
       scopes: user === undefined ? scopesOf(by, peer, held) : scopesOfUser(policy.pairing, user),
       ...(user === undefined ? {} : { user }),
-      ...(by === "device-token" && held !== undefined ? { deviceId: held.device.deviceId } : {}),
+      ...(by === "device-token" && held !== undefined ? { deviceId: held.device.deviceId, tokenHash: held.hash } : {}),
+      shown: [header, token].filter((value) => value !== undefined).map((value) => credentialDigest(value)),
     },
   };
 }
@@ -117,17 +125,32 @@ export function isOwnAuthorization({ policy, tables, invites }: HttpAuthHouse, r
   return isSharedSecret(policy.auth, shown) || tables.hasTokenHash(shown.toString("hex")) || invites.knows(shown);
 }
 
+/** Why the sender of a request that is under way would be turned away now; undefined while that is not so. */
+export function callerLost(
+  { policy, tables }: Pick<HttpAuthHouse, "policy" | "tables">,
+  { by, deviceId, tokenHash, user, shown, scopes }: HttpCaller,
+  peer: Peer,
+): string | undefined {
+  if (tokenHash !== undefined && tables.tokenOwner(tokenHash)?.deviceId !== deviceId)
+    return "its device token has ended";
+  const who = { by, shown, user, hasDevice: deviceId !== undefined, clientId: undefined, clientMode: "http", scopes };
+  return lostUnder(policy, who, peer);
+}
+
 interface HeldToken {
   readonly device: DeviceRecord;
   readonly role: Role;
+  readonly hash: string;
 }
 
 /** The device and role that one of these was issued to, with only those generations of its tokens that work at this moment. */
 function findDeviceToken(tables: Tables, shown: readonly (string | undefined)[], nowMs: number): HeldToken | undefined {
   for (const value of shown) {
-    const owner = value === undefined ? undefined : tables.tokenOwner(hashSecret(value));
+    if (value === undefined) continue;
+    const hash = hashSecret(value);
+    const owner = tables.tokenOwner(hash);
     const device = owner === undefined ? undefined : tables.devices.get(owner.deviceId);
-    if (owner !== undefined && device !== undefined) return { device: atTime(device, nowMs), role: owner.role };
+    if (owner !== undefined && device !== undefined) return { device: atTime(device, nowMs), role: owner.role, hash };
   }
   return undefined;
 }
@@ -173,7 +196,7 @@ function readBearer(header: string | undefined): string | undefined {
 }
 
 /** Empty counts as absent. */
-function readToken({ headers }: IncomingMessage): string | undefined {
+function readToken({ headers }: Pick<IncomingMessage, "headers">): string | undefined {
   const value = headers["x-openclaw-token"];
   return typeof value === "string" && value !== "" ? value : undefined;
 }

@@ -7,7 +7,6 @@ import type { Duplex } from "node:stream";
 import { OpenClawError, systemCode } from "../errors.ts";
 import { createIdentity, type PublicIdentity } from "../identity/device-identity.ts";
 import type { PairedDevice, PendingDevice, PendingSurface } from "../protocol/methods.ts";
-import { lostBecause } from "../pairing/still-admitted.ts";
 import { closeCodes } from "../protocol/close.ts";
 import { handshakeDeadlineMs } from "../protocol/limits.ts";
 import { maxBytesBeforeHello } from "../protocol/limits.ts";
@@ -23,24 +22,26 @@ import { DeviceTokens } from "./device-tokens.ts";
 import { Devices } from "./devices.ts";
 import { certificateFingerprint } from "./endpoint.ts";
 import { answerHttp, type HttpHouse } from "./http-api.ts";
-import { compileRoutes } from "./http-routes.ts";
+import { compileRoutes, type Route } from "./http-routes.ts";
 import { refuseUpgrade } from "./http.ts";
 import { Invites } from "./invites.ts";
 import { Invokes } from "./invokes.ts";
 import { createMethods } from "./methods/index.ts";
 import { type Gauges, Metrics } from "./metrics.ts";
+import { OpenRequests } from "./open-requests.ts";
 import { type GatewayOptions, type GatewayPolicy, type GatewayRules, policyOf } from "./options.ts";
-import { type HttpRequest, isAllowedOrigin, type Peer, readPeer } from "./peer.ts";
+import { type HttpRequest, isLoopbackAddress, type Peer, readPeer } from "./peer.ts";
 import { KeylessPairing } from "./keyless-pairing.ts";
 import { LastSeen } from "./last-seen.ts";
+import { Newcomers } from "./newcomers.ts";
 import type { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
-import { stillVouches } from "./vouching.ts";
+import { lostUnder } from "./standing.ts";
 import { Surfaces } from "./surfaces.ts";
 import { deviceSummary, surfaceSummary } from "./summaries.ts";
 import { portHolder } from "./system-sockets.ts";
 import { Tables } from "./tables.ts";
-import { refused } from "./trace.ts";
+import { refused, reportRefusal } from "./trace.ts";
 import { decideUpgrade, reportHttp } from "./upgrade.ts";
 
 /** A running gateway. `await using` it, or call `close`. */
@@ -123,13 +124,17 @@ class RunningGateway implements Gateway {
   readonly #acceptor = new Acceptor();
   readonly #connections = new Set<Connection>();
   readonly #unauthenticated = new Map<string, number>();
+  readonly #newcomers: Newcomers;
   readonly #house: ConnectionHouse;
-  #http: HttpHouse;
+  readonly #http: HttpHouse;
+  #routes: readonly Route[];
+  readonly #requests = new OpenRequests();
   readonly #lastSeen: LastSeen;
   readonly #scheme: "ws" | "wss";
   readonly #stopTimers: (() => void)[] = [];
   #port = 0;
   #seenGeneration = 0;
+  #rulesVersion = 0;
   #closing: Promise<void> | undefined;
 
   constructor({ options, policy, runtime, tables, host }: Parts) {
@@ -179,18 +184,23 @@ class RunningGateway implements Gateway {
       },
       onSeen: (session, reason) => this.#lastSeen.note(session, reason),
       gone: (connection) => void this.#connections.delete(connection),
+      rulesVersion: () => this.#rulesVersion,
     };
     const uptimeMs = () => runtime.now() - startedAtMs;
+    this.#routes = compileRoutes(options.http?.routes ?? []);
+    tables.onDevices(() => this.#requests.review());
     this.#http = {
       ...shared,
       onDecision,
       ownPort: () => this.#port,
-      routes: compileRoutes(options.http?.routes ?? []),
+      routes: () => this.#routes,
+      requests: this.#requests,
       metrics,
       metricsText: () => metrics.text({ uptimeMs: uptimeMs(), ...this.#gauges() }),
       isReady: () => this.#closing === undefined,
       uptimeMs,
       peerOf: (request) => readPeer(request, this.#port, this.#policy.trust),
+      known: ({ socket }) => this.#newcomers.known(socket),
     };
     const lastAnswers = new WeakMap<Duplex, ServerResponse>();
     const answer = (request: IncomingMessage, response: ServerResponse) => {
@@ -200,7 +210,21 @@ class RunningGateway implements Gateway {
     this.#server =
       options.tls === undefined
         ? createHttpServer(serverLimits, answer)
-        : createHttpsServer({ ...options.tls, ...serverLimits }, answer);
+        : createHttpsServer({ ...options.tls, ...serverLimits, handshakeTimeout: limits.handshakeDeadlineMs }, answer);
+    this.#newcomers = new Newcomers({
+      limits: () => this.#policy.limits,
+      standsForMany: (address) => isLoopbackAddress(address) || this.#policy.trust.proxies.has(address),
+      runtime,
+      cut: (limit) => metrics.wasCut(limit),
+      tell: (socket, limit, count) => {
+        const peer = readPeer({ socket, headers: {} }, this.#port, this.#policy.trust);
+        const reason = limit === "address" ? "too_many_connections_of_address" : "too_many_connections";
+        const trace = [refused("capacity", reason)];
+        const facts = { connId: runtime.uuid(), peer, code: "CONNECTION_CUT", reason, trace, fields: { count } };
+        reportRefusal({ runtime, onDecision }, "connections cut", facts);
+      },
+    });
+    this.#newcomers.guard(this.#server);
     // Who asks before it sends its body is told no before it has sent it.
     this.#server.on("checkContinue", answer).on("checkExpectation", answer);
     this.#server.on("connect", (request: IncomingMessage, socket: Duplex) => {
@@ -215,6 +239,8 @@ class RunningGateway implements Gateway {
         socket.destroy();
       });
     });
+    // Behind a TLS handshake that failed, words of ours would wait for it for ever.
+    this.#server.on("tlsClientError", (_error: Error, socket: Duplex) => socket.destroy());
     this.#server.on("clientError", (error, socket) => {
       if (!socket.writable) return;
       if (socket instanceof Socket) this.#refusedHttp({ socket, headers: {} }, 400, systemCode(error) ?? "malformed");
@@ -272,24 +298,20 @@ class RunningGateway implements Gateway {
 
   setRules(rules: GatewayRules): void {
     // First, for it may say that the routes cannot work.
-    if (rules.http !== undefined) this.#http = { ...this.#http, routes: compileRoutes(rules.http.routes ?? []) };
+    if (rules.http !== undefined) this.#routes = compileRoutes(rules.http.routes ?? []);
     Object.assign(this.#policy, policyOf({ ...this.#rules, ...rules }));
+    this.#rulesVersion++;
     this.#surfaces.policyChanged();
     this.#house.attempts.limitTo(this.#policy.limits);
     for (const session of this.#sessions) this.#closeIfLost(session);
+    this.#requests.review();
   }
 
   #closeIfLost(session: Session): void {
     const { authenticatedBy: by, standing, deviceId, clientId, clientMode, scopes } = session.facts;
     const { arrivedBy, user, shown = [] } = standing ?? {};
-    const { auth, pairing, trust, allowedOrigins } = this.#policy;
-    const isFromTailnet = arrivedBy?.isFromTailnet === true;
-    const hasDevice = deviceId !== undefined;
-    const evidence = { by, shown, user, isFromTailnet, hasDevice, clientId, clientMode, scopes };
-    const why = lostBecause(auth, pairing, evidence, {
-      isProxyTrusted: user !== undefined && arrivedBy !== undefined && stillVouches(trust, arrivedBy, user),
-      isOriginAllowed: arrivedBy?.origin === undefined || isAllowedOrigin(arrivedBy.origin, arrivedBy, allowedOrigins),
-    });
+    const who = { by, shown, user, hasDevice: deviceId !== undefined, clientId, clientMode, scopes };
+    const why = lostUnder(this.#policy, who, arrivedBy);
     if (why === undefined) return;
     this.#runtime.log("info", "session closed by new rules", { conn: session.facts.connId, why });
     session.close(closeCodes.credentialChanged, `rules changed: ${why}`);
@@ -350,11 +372,14 @@ class RunningGateway implements Gateway {
       const stopCounting = limitBytes(socket, maxBytesBeforeHello + frameOverheadBytes, () =>
         connection.abandon(closeCodes.tooBig, "", "too many bytes before hello-ok"),
       );
-      const done = () => {
-        stopCounting();
-        isKnown();
+      const hello = {
+        over: () => {
+          stopCounting();
+          isKnown();
+        },
+        said: () => this.#newcomers.known(request.socket),
       };
-      const connection: Connection = new Connection(this.#house, peer, decision.header, open, done);
+      const connection: Connection = new Connection(this.#house, peer, decision.header, open, hello);
       this.#connections.add(connection);
     });
     if (!isAccepted) this.#refusedHttp(request, 400, "not_a_websocket_upgrade");

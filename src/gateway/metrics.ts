@@ -1,5 +1,6 @@
 /** What the gateway counts, in the text format that Prometheus reads (version 0.0.4). */
 import { version } from "../version.ts";
+import type { NewcomerLimit } from "./newcomers.ts";
 import type { ConnectionDecision } from "./options.ts";
 
 /** What is true at this moment and needs no counting. */
@@ -33,12 +34,18 @@ export class Metrics {
   readonly #handshakes = new Counter();
   readonly #invokes = new Counter();
   readonly #requests = new Counter();
+  readonly #cut = new Counter();
   #rateLimited = 0;
 
   /** A connection came to its decision, before or behind the WebSocket upgrade. */
   decided({ outcome, code = "" }: ConnectionDecision): void {
     this.#handshakes.add({ outcome, code });
     if (code === "AUTH_RATE_LIMITED" || code === "HTTP 429") this.#rateLimited++;
+  }
+
+  /** A connection was cut before it had shown who it is, since there were too many such. */
+  wasCut(limit: NewcomerLimit): void {
+    this.#cut.add({ limit });
   }
 
   /** An invoke came to its end. */
@@ -65,6 +72,12 @@ export class Metrics {
       family("rate_limited_total", "counter", "Attempts turned away for too many wrong ones.", [
         ["", this.#rateLimited],
       ]),
+      family(
+        "connections_cut_total",
+        "counter",
+        "Connections of unknown clients that were too many.",
+        this.#cut.samples,
+      ),
       family("devices", "gauge", "Approved devices.", [["", devices]]),
       family("pairing_requests", "gauge", "Devices that wait for approval.", [["", pairingRequests]]),
     ].join("");

@@ -11,6 +11,7 @@ import type { RecordStore } from "../store/record-store.ts";
 import { AddressList } from "./address-list.ts";
 import type { AttemptLimits } from "./attempt-limit.ts";
 import type { HttpRoute } from "./http-routes.ts";
+import type { NewcomerLimits } from "./newcomers.ts";
 import type { TraceStep } from "./trace.ts";
 import type { Trust, Whois } from "./vouching.ts";
 
@@ -71,12 +72,12 @@ export type GatewayRules = Pick<
 
 export type GatewayAuthOptions = NonNullable<GatewayOptions["auth"]>;
 
-export interface GatewayLimits extends AttemptLimits {
+export interface GatewayLimits extends AttemptLimits, NewcomerLimits {
   readonly handshakeDeadlineMs: number;
   readonly tickIntervalMs: number;
   readonly pingIntervalMs: number;
   readonly invokeTimeoutMs: number;
-  /** Sockets of one address that have not said who they are yet. */
+  /** WebSockets of one client that have not said who they are yet; behind a trusted proxy, the client is who the proxy says. */
   readonly maxUnauthenticatedPerAddress: number;
   /** Pairing requests waiting at once, of one address and in all. */
   readonly maxRequestsPerAddress: number;
@@ -91,6 +92,8 @@ const defaultLimits: GatewayLimits = {
   pingIntervalMs,
   invokeTimeoutMs: defaultInvokeTimeoutMs,
   maxUnauthenticatedPerAddress: 32,
+  maxNewcomersPerAddress: 64,
+  maxNewcomers: 1024,
   maxRequestsPerAddress: 16,
   maxRequests: 256,
   shutdownGraceMs: 1000,

@@ -70,6 +70,7 @@ export class Tables {
   /** Changes and refreshes take turns: a change must see what the one before it left in memory. */
   #lastChange: Promise<unknown> = Promise.resolve();
   #isFresh = false;
+  #devicesChanged: () => void = () => {};
 
   private constructor(store: RecordStore, runtime: Runtime) {
     this.#store = store;
@@ -112,6 +113,11 @@ export class Tables {
   /** Counts how often what another process wrote was taken over, whoever's turn it was to notice. */
   get generation(): number {
     return this.#generation;
+  }
+
+  /** Has `listener` called whenever a device has changed, here or in another process. */
+  onDevices(listener: () => void): void {
+    this.#devicesChanged = listener;
   }
 
   /**
@@ -159,6 +165,7 @@ export class Tables {
     for (const id of drafts.devices.changes.keys()) this.#forgetTokens(this.#rows.devices.get(id));
     for (const name of tableNames) applyTo<unknown>(this.#rows[name], drafts[name].changes);
     for (const id of drafts.devices.changes.keys()) this.#rememberTokens(this.#rows.devices.get(id));
+    if (drafts.devices.changes.size > 0) this.#devicesChanged();
     return result;
   }
 
@@ -181,6 +188,7 @@ export class Tables {
     this.#tokenOwners.clear();
     for (const device of this.#rows.devices.values()) this.#rememberTokens(device);
     this.#generation++;
+    this.#devicesChanged();
   }
 
   #rememberTokens(device: DeviceRecord | undefined): void {

@@ -35,7 +35,7 @@ export async function decideUpgrade(
   socket: Duplex,
 ): Promise<UpgradeDecision> {
   const { policy } = house;
-  if (house.isStopping() || house.unauthenticated(peer.clientAddress) >= policy.limits.maxUnauthenticatedPerAddress) {
+  if (house.isStopping() || (await isFull(house, peer))) {
     refuseUpgradeWithText(socket, 503, house.isStopping() ? "Shutting down" : "Too many unauthenticated sockets");
     const reason = house.isStopping() ? "stopping" : "too_many_unauthenticated";
     reportHttp(house, peer, 503, reason, [refused("capacity", reason)]);
@@ -61,6 +61,14 @@ export async function decideUpgrade(
   if (isKnown(house, shown)) return { ok: true, header: bearer };
   house.attempts.wrong(peer.clientAddress, "token");
   return unauthorized(house, peer, socket, "authorization_mismatch");
+}
+
+/** Never for all users of a proxy at once, where it does not tell them apart, nor for the owner of the host. */
+async function isFull({ policy, unauthenticated, ...house }: UpgradeHouse, peer: Peer): Promise<boolean> {
+  const { address, clientAddress, isProxied } = peer;
+  if (unauthenticated(clientAddress) < policy.limits.maxUnauthenticatedPerAddress) return false;
+  if (isProxied && clientAddress === address) return false;
+  return !(await (house.proveLocal ?? proveLocal)(peer, house.ownPort())).isProven;
 }
 
 /** Of these a second one could be somebody else's word. */

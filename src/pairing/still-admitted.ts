@@ -12,7 +12,8 @@ export interface Evidence {
   readonly user?: string | undefined;
   readonly isFromTailnet: boolean;
   readonly hasDevice: boolean;
-  readonly clientId: string;
+  /** Undefined for an HTTP request, which says nothing about what sends it. */
+  readonly clientId: string | undefined;
   readonly clientMode: string;
   readonly scopes: readonly string[];
 }
@@ -70,7 +71,7 @@ function lostMethod(auth: AuthPolicy, evidence: Evidence, isProxyTrusted: boolea
 
 /** A program without a device key holds scopes as the gateway's own client, or because it is listed. */
 function lostAsService(pairing: PairingPolicy, { clientId, clientMode, scopes }: Evidence): string | undefined {
-  if (scopes.length === 0 || isInternalClient(clientId, clientMode)) return undefined;
+  if (clientId === undefined || scopes.length === 0 || isInternalClient(clientId, clientMode)) return undefined;
   const service = pairing.trustedLocalServices.find(({ id }) => id === clientId);
   // The dialect need not be listed to hold what the shared secret allows; where it is, it holds no more than that.
   if (service === undefined && clientId === jsonRpcClientId) return undefined;

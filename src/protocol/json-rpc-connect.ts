@@ -57,7 +57,7 @@ export function readRpcConnect(value: unknown): RpcConnect | { readonly problem:
       minProtocol: protocolRange.max,
       maxProtocol: protocolRange.max,
       role: roleOf(role),
-      client: { ...described, id: jsonRpcClientId, displayName, platform, mode: modes[role] },
+      client: { ...described, id: jsonRpcClientId, displayName, platform, mode: rpcModes[role] },
     },
     [jsonRpcClientId],
   );
@@ -70,7 +70,7 @@ export function roleOf(role: RpcRole): Role {
 }
 
 /** What a client with a key has to sign as its mode. */
-const modes: Readonly<Record<RpcRole, ClientMode>> = { control: "backend", webchat: "webchat", node: "node" };
+export const rpcModes: Readonly<Record<RpcRole, ClientMode>> = { control: "backend", webchat: "webchat", node: "node" };
 
 const shown = v.pipe(
   v.string(),

@@ -51,7 +51,10 @@ export function fromWireError(wire: WireError, doing: string): OpenClawError {
   const [, requestId] = awaitingApproval.exec(wire.message) ?? [];
   if (requestId !== undefined) details["requestId"] ??= requestId;
   const code = failureOf(wire, details);
-  return new OpenClawError(code, `${doing}: ${wire.message}`, { ...adviceFor(code, details), details });
+  const advice = adviceFor(code, details);
+  // Whoever is refused for want of an approval cannot give it: the command is for another place, whatever led to the gateway from here.
+  if (code === "pairing-required" && advice.fix !== undefined) details["fixOn"] = "gateway";
+  return new OpenClawError(code, `${doing}: ${wire.message}`, { ...advice, details });
 }
 
 /** How 2026.9.6 words it when a node's command list waits: the request's id stands nowhere else. */

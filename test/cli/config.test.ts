@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { settingKeys } from "../../src/config/settings.ts";
 import { digest } from "../../src/secret.ts";
 import { CliHome } from "../support/run-cli.ts";
+import { startGatewayHome } from "./world.ts";
 
 const ownFile = ".openclaw/toolkit/config.json5";
 const productFile = ".openclaw/openclaw.json";
@@ -210,4 +211,35 @@ test("path says where the files are, and --config is another file", async () => 
   const other = write(home, "other.json5", "{ gateway: { port: 4444 } }");
   expect(await home.run(`config get gateway.port --config ${other}`)).toMatchObject({ stdout: "4444\n" });
   expect(await home.run(`--config ${other} config path`)).toMatchObject({ stdout: `${other}\n` });
+});
+
+test.each([
+  ["{ gateway: {\n  prot: 1 } }", /config\.json5:2: gateway\.prot is not a known key/u],
+  ["{ gateway: {\n  port: \n", /config\.json5:3:1 is not JSON5/u],
+])("a broken file keeps no operator out who says on the command line all that is needed", async (text, problem) => {
+  await using gateway = await startGatewayHome();
+  using home = new CliHome();
+  const path = write(home, ownFile, text);
+  write(home, "token", gateway.token);
+  const whole = `--url ${gateway.url} --token-file ${home.path("token")}`;
+  for (const line of ["devices list", "gateway status"]) {
+    const { code, stdout, stderr } = await home.run(`${line} ${whole} --json`);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^\{"ok":true/u) });
+    expect(stderr).toMatch(problem);
+    expect(stderr).toMatch(/^warning: .*; only what stands on the command line counts\n$/su);
+  }
+  const pinned = `--url ${gateway.url.replace("ws:", "wss:")} --token-file ${home.path("token")}`;
+  for (const target of ["", `--url ${gateway.url}`, pinned]) {
+    expect(await home.run(`devices list ${target} --json`)).toMatchObject({
+      code: 2,
+      json: {
+        error: {
+          code: "config-invalid",
+          message: expect.stringMatching(problem),
+          fix: expect.stringMatching(/^openclaw config validate/u),
+        },
+      },
+    });
+  }
+  expect(readFileSync(path, "utf8")).toBe(text);
 });

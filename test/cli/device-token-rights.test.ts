@@ -67,3 +67,35 @@ test("a command that takes more than the token holds is a request for more, and 
   });
   expect(await machine.run(here("nodes list"))).toMatchObject({ code: 0 });
 });
+
+/** What a machine that was never paired is told to do about it: to be pasted where the gateway runs, and not from here. */
+test.each(["devices list", "nodes list", "pair list"])(
+  "%s of an unknown machine: its fix does its work on the gateway's host",
+  async (line) => {
+    using stranger = new CliHome();
+    const env = { OPENCLAW_GATEWAY_TOKEN: home.token };
+    const where = `--port ${home.tunnelPort} --state-dir ${stranger.path("state")}`;
+    const { code, json } = await stranger.run(`${line} ${where} --json`, { env });
+    const fix = String(at(json, "error", "fix"));
+    expect({ code, error: at(json, "error") }).toMatchObject({
+      code: 5,
+      error: { code: "pairing-required", hint: expect.stringContaining("on the gateway's host") },
+    });
+    expect(fix).toMatch(/^openclaw devices approve [0-9a-f-]{36}$/u);
+    expect((await stranger.run(`${line} ${where}`, { env })).stderr).toContain(`\nfix: ${fix}\n`);
+    await succeed(home.run(fix.slice("openclaw ".length)));
+    await succeed(stranger.run(`${line} ${where}`, { env }));
+  },
+);
+
+test("pair request names the way on the gateway's host only, for an operator cannot approve itself", async () => {
+  using stranger = new CliHome();
+  const env = { OPENCLAW_GATEWAY_TOKEN: home.token };
+  const line = `pair request --port ${home.tunnelPort}`;
+  const { json } = await succeed(stranger.run(`${line} --json`, { env }));
+  expect(at(json, "approve")).toBe(`openclaw devices approve ${String(at(json, "requestId"))}`);
+  expect((await succeed(stranger.run(line, { env }))).stdout).not.toContain("from here");
+  expect((await succeed(stranger.run(`${line} --role node`, { env }))).stdout).toContain(
+    "Or from here: openclaw devices",
+  );
+});

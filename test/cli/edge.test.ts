@@ -303,7 +303,7 @@ describe("an answer of the edge", () => {
       { status: 401, edge: { answer: "challenge", challenge: 'Basic "staff only"' } },
     ],
     ["/page", 3, /answered HTTP 200 instead of a WebSocket upgrade/u, /check the port and the path/u, { status: 200 }],
-    ["/limited", 7, /asks to wait/u, /^$/u, { status: 429, retryAfterMs: 17_000 }],
+    ["/limited", 7, /asks to wait/u, /^try again in 17s$/u, { status: 429, retryAfterMs: 17_000 }],
     ["/echo", 4, /HTTP 403: you sent Bearer \[secret\] and/u, /check --token/u, { status: 403 }],
   ])("%s is named as what it is", async (path, code, message, hint, details) => {
     using machine = new Elsewhere();

@@ -6,6 +6,7 @@ import { type DescribedCaller, explainCaller } from "../../src/gateway/explain.t
 import type { GatewayRules } from "../../src/gateway/options.ts";
 import { systemRuntime } from "../../src/runtime.ts";
 import { at, makeDevice, RawClient, type RawConnect } from "../support/raw-client.ts";
+import { RpcClient, type RpcConnectOptions } from "../support/rpc-client.ts";
 import { CliHome, type CliResult } from "../support/run-cli.ts";
 import { sharedToken, startGateway } from "../support/world.ts";
 import { startGatewayHome, succeed } from "./world.ts";
@@ -315,5 +316,84 @@ describe("what is explained is what happens", () => {
     expect(explained.answer).toBe(decision.outcome === "admitted" ? "in" : "out");
     expect(explained.code).toBe(decision.code);
     expect(explained.scopes).toEqual(decision.scopes);
+  });
+
+  const rpcRows: readonly (readonly [string, Partial<DescribedCaller>, RpcConnectOptions])[] = [
+    ["the right token, with whatever it allows", { credentials: ["right token"] }, { auth: { token: sharedToken } }],
+    [
+      "a scope by name",
+      { credentials: ["right token"], scopes: ["operator.read"] },
+      { auth: { token: sharedToken }, more: { scopes: ["operator.read"] } },
+    ],
+    ["a page that may hold little", { clientMode: "webchat", credentials: ["right token"] }, { role: "webchat" }],
+    ["a node that wants to ask for a token", { role: "node", credentials: ["right token"] }, { role: "node" }],
+    ["a wrong token", { credentials: ["wrong token"] }, { auth: { token: "wrong" } }],
+    ["nothing", {}, { auth: undefined }],
+  ];
+
+  test.each(rpcRows)("in JSON-RPC: %s", async (_what, described, sent) => {
+    const told: GatewayRules = { ...rules, auth: { ...rules.auth, mode: "token" } };
+    await using world = await startGateway(told);
+    const host = `127.0.0.1:${world.gateway.port}`;
+    const { client } = await RpcClient.connect(world.url, sent);
+    await using _client = client;
+    const decision = await world.decisions.find(() => true);
+    const gateway = { rules: told, port: world.gateway.port, runtime: systemRuntime };
+    const caller = { ...plain, host, scopes: [], ...described };
+    const explained = await explainCaller(gateway, caller, "json-rpc");
+    expect(explained.steps).toEqual(decision.trace.filter(({ method }) => method !== "frame"));
+    expect(explained.answer).toBe(decision.outcome === "admitted" ? "in" : "out");
+    expect(explained.scopes).toEqual(decision.scopes);
+    expect(explained.code).toBe(decision.code);
+  });
+
+  const httpRows: readonly (readonly [string, "token" | "trusted-proxy", Partial<DescribedCaller>, number, object])[] =
+    [
+      ["the token", "token", { authorization: "right token" }, 200, { Authorization: `Bearer ${sharedToken}` }],
+      ["the other header", "token", { credentials: ["right token"] }, 200, { "X-OpenClaw-Token": sharedToken }],
+      ["a wrong token", "token", { credentials: ["wrong token"] }, 401, { "X-OpenClaw-Token": "wrong" }],
+      ["nothing", "token", {}, 401, {}],
+      ["a foreign page", "token", { origin: "https://x.example" }, 403, { Origin: "https://x.example" }],
+      ["a proxy's user", "trusted-proxy", { headers: { "x-user": ["ann"] } }, 200, { "x-user": "ann" }],
+      ["another user", "trusted-proxy", { headers: { "x-user": ["bob"] } }, 401, { "x-user": "bob" }],
+    ];
+
+  test.each(httpRows)("over HTTP: %s, in mode %s", async (_what, mode, described, status, headers) => {
+    const told: GatewayRules = { ...rules, auth: { ...rules.auth, mode } };
+    await using world = await startGateway(told);
+    const gateway = { rules: told, port: world.gateway.port, runtime: systemRuntime };
+    expect((await fetch(`${world.httpUrl}/metrics`, { headers: { ...headers } })).status).toBe(status);
+    const caller = { ...plain, host: `127.0.0.1:${world.gateway.port}`, ...described };
+    const explained = await explainCaller(gateway, caller, "http");
+    expect(explained).toMatchObject(status === 200 ? { answer: "in" } : { answer: "out", code: `HTTP ${status}` });
+    if (status === 200) return;
+    expect(explained.steps).toEqual(world.decisions.items[0]?.trace);
+  });
+});
+
+describe("other dialects", () => {
+  test("over HTTP there are no nodes, and people read what is explained", async () => {
+    using home = new CliHome();
+    expect(await answers(home, "--dialect http")).toEqual([
+      "the CLI on this machine, with nothing | in | local",
+      "the same through a tunnel | out | HTTP 401",
+      "a backend client on loopback, with the token | in | token",
+    ]);
+    const { stdout } = await succeed(home.run("gateway explain --dialect http"));
+    expect(stdout).toMatch(/^A gateway on 127\.0\.0\.1:18789, mode token, would decide about an HTTP request:\n/u);
+  });
+
+  test("two credentials are one too many over HTTP, and a bootstrap token is none of JSON-RPC's", async () => {
+    using home = configured('{gateway: {auth: {token: "t", password: "p"}}}');
+    const both = JSON.stringify({ credentials: ["right token", "right password"] });
+    expect(await home.run("gateway explain --json --dialect http --as -", { stdin: both })).toMatchObject({
+      code: 2,
+      json: { error: { code: "usage", message: expect.stringContaining("at the most over HTTP") } },
+    });
+    const invited = JSON.stringify({ role: "node", credentials: ["invite"] });
+    expect(await home.run("gateway explain --json --dialect json-rpc --as -", { stdin: invited })).toMatchObject({
+      code: 0,
+      json: { dialect: "json-rpc", callers: [{ answer: "out", code: "INVALID_REQUEST" }] },
+    });
   });
 });

@@ -10,7 +10,7 @@ import { startRawServer } from "../fixtures/raw-server.ts";
 import { CliHome } from "../support/run-cli.ts";
 import { freePort } from "../support/sshd.ts";
 import { sharedToken } from "../support/world.ts";
-import { type GatewayHome, startGatewayHome } from "./world.ts";
+import { type GatewayHome, startGatewayHome, succeed } from "./world.ts";
 
 let home: GatewayHome;
 beforeAll(async () => {
@@ -275,3 +275,18 @@ async function close(server: Server): Promise<void> {
   server.closeAllConnections();
   await new Promise((resolve) => server.close(resolve));
 }
+
+test.each([
+  ["before the upgrade", ""],
+  ["in the connect", "--no-auth-header"],
+])("too many wrong credentials, refused %s: how long to wait stands there for people too", async (_name, flags) => {
+  await using limited = await startGatewayHome();
+  await succeed(limited.run("config set gateway.auth.rateLimit.maxAttempts 1"));
+  await limited.gateway.event("reloaded");
+  writeFileSync(limited.path("wrong"), "wrong\n");
+  const ask = () => limited.ask(`gateway status --token-file ${limited.path("wrong")} ${flags}`);
+  expect((await ask()).code).toBe(4);
+  const { code, stderr } = await ask();
+  expect(code).toBe(7);
+  expect(stderr).toMatch(/^hint: try again in (?:5m|4m\d+s)$/mu);
+});

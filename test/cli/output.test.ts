@@ -75,6 +75,14 @@ describe("failures", () => {
     expect(describeFailure(thrown, true).lines.join("\n")).toMatch(/caused by: Error: inner\n/u);
   });
 
+  test.each([
+    [{ retryAfterMs: 298_400 }, undefined, ["openclaw: wait", "hint: try again in 4m59s"]],
+    [{ retryAfterMs: 1 }, "check it", ["openclaw: wait", "hint: check it; try again in 1s"]],
+    [{}, undefined, ["openclaw: wait"]],
+  ])("who has to wait reads for how long: %j", (details, hint, lines) => {
+    expect(describeFailure(new OpenClawError("rate-limited", "wait", { hint, details })).lines).toEqual(lines);
+  });
+
   test("a secret in the details shows as one", () => {
     const { error } = describeFailure(new OpenClawError("failed", "x", { details: { token: new Secret("hush") } }));
     expect(JSON.stringify(error)).not.toContain("hush");

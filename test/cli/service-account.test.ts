@@ -156,3 +156,12 @@ test("report C's rotation works on the gateway's host, and the account goes on w
   expect(await home.run(`gateway status ${state} --json`)).toMatchObject({ code: 0, json: { auth: "device-token" } });
   expect(await home.run(`nodes list ${state} --json`)).toMatchObject({ code: 0 });
 });
+
+test("the account replaces its own token, without a right to decide about devices", async () => {
+  await using home = await startGatewayHome();
+  await succeed(home.run(create(home, "robot", "--scope operator.read")));
+  const state = `--state-dir ${home.path("robot")}`;
+  const { json } = await succeed(home.run(`devices rotate --self ${state} --json`));
+  expect(json).toMatchObject({ ok: true, role: "operator", scopes: ["operator.read"], state: "confirmed" });
+  await succeed(home.run(`nodes list ${state}`));
+});

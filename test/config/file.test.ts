@@ -132,14 +132,36 @@ describe("our file", () => {
         message: expect.stringMatching(/^(?!.*(5551234|hunter2)).*gateway\.auth\.token must.*gateway\.port must/),
         details: {
           problems: [
-            { file: "config.json5", key: "gateway.auth.token", message: expect.any(String) },
-            { file: "config.json5", key: "gateway.port", message: expect.any(String) },
+            { file: "config.json5", line: 1, key: "gateway.auth.token", message: expect.any(String) },
+            { file: "config.json5", line: 1, key: "gateway.port", message: expect.any(String) },
           ],
         },
       }),
     );
     expect(() => assertNoProblems([read("{}"), read("", "product")])).not.toThrow();
   });
+});
+
+test.each([
+  ["gateway.prot", 3],
+  ["gateway.auth.mode", 5],
+  ["gateway.trustedProxies.1", 7],
+  ["nod", 8],
+])("a problem with %s is told with its line, %i", (key, line) => {
+  const text = `{
+  gateway: {
+    "prot": 1, // not a key
+    auth: {
+      mode: "tokne",
+    },
+    trustedProxies: ["10.0.0.1", "x"], }, /*
+*/ nod: {} }`;
+  expect(() => assertNoProblems([read(text)])).toThrow(
+    expect.objectContaining({
+      message: expect.stringContaining(`config.json5:${line}: ${key} `),
+      details: { problems: expect.arrayContaining([expect.objectContaining({ line, key })]) },
+    }),
+  );
 });
 
 describe("the product's file", () => {

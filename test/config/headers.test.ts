@@ -1,5 +1,11 @@
 import { expect, test } from "vitest";
-import { environmentHeaders, type Header, mergeHeaders, parseHeader } from "../../src/config/headers.ts";
+import {
+  environmentHeaders,
+  type Header,
+  mergeHeaders,
+  parseHeader,
+  parseHeaderLines,
+} from "../../src/config/headers.ts";
 import { Secret } from "../../src/secret.ts";
 
 const shown = (headers: readonly Header[]) => headers.map(([name, value]) => [name, value.reveal()]);
@@ -43,6 +49,25 @@ test.each([
       message: expect.stringMatching(/^--header (?!.*hunter2)/),
       hint: expect.stringMatching(/^(?!.*hunter2)/),
     }),
+  );
+});
+
+test("lines that are empty or begin with # say nothing", () => {
+  const text = "# the service token of the edge\n\nX-One: 1\r\n  # and another\n\tX-Two: #2\n";
+  expect(shown(parseHeaderLines(text, "edge"))).toEqual([
+    ["X-One", "1"],
+    ["X-Two", "#2"],
+  ]);
+});
+
+test.each([
+  ["hunter2", "edge:3: the header has no name and colon"],
+  ["Host: hunter2", 'edge:3: the header "Host" is set by the connection itself'],
+  ["X-One:", 'edge:3: the header "X-One" needs a value, on one line and without control characters'],
+  ["hunter2 hunter2: hunter2", "edge:3: the header has characters that a header name cannot have"],
+])("%j in a file is told with file and line, and nothing of its value", (line, message) => {
+  expect(() => parseHeaderLines(`# for the edge\nX-Trace: 1\n${line}\n`, "edge")).toThrow(
+    expect.objectContaining({ code: "usage", message }),
   );
 });
 

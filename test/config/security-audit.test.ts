@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { rangeWidth, type RangeWidth } from "../../src/config/range-width.ts";
+import { rangesMeet, rangeWidth, type RangeWidth } from "../../src/config/range-width.ts";
 import { defaultSettings, mergeSettings, readSettings } from "../../src/config/read-settings.ts";
 import { type AuditedState, auditSecurity, type FileFacts, type Severity } from "../../src/config/security-audit.ts";
 import type { SettingKey } from "../../src/config/settings.ts";
@@ -187,6 +187,15 @@ const rows: readonly Row[] = [
     "critical",
   ],
   [
+    "a proxy's range whose nodes need no approval",
+    state({
+      "gateway.trustedProxies": ["10.233.64.0/18"],
+      "gateway.nodes.pairing.autoApproveCidrs": ["10.233.64.7/32"],
+    }),
+    "nodes.auto-approve-proxy",
+    "warn",
+  ],
+  [
     "a tailnet that nobody confirms",
     state({ "gateway.tailscale.mode": "require" }, { hasTailscale: false }),
     "tailscale.no-whois",
@@ -223,6 +232,53 @@ const safe: readonly (readonly [string, AuditedState])[] = [
 
 test.each(safe)("nothing is found in %s", (_what, audited) => {
   expect(auditSecurity(audited)).toEqual([]);
+});
+
+test.each([
+  [{}, "whoever has the shared secret and an address there adds a machine"],
+  [proxied, "whoever the proxy lets through with an address there adds a machine"],
+  [{ "gateway.auth.mode": "none" }, "whoever has an address there adds a machine"],
+] as const)("a wide range of nodes says who may add one: %j", (mode, why) => {
+  const found = auditSecurity(state({ ...mode, "gateway.nodes.pairing.autoApproveCidrs": ["10.0.0.0/8"] }));
+  expect(found.find(({ id }) => id === "nodes.auto-approve-wide")?.why).toBe(why);
+});
+
+test("a range that is a proxy's too names both, and the fix leaves the others", () => {
+  const found = auditSecurity(
+    state({
+      "gateway.trustedProxies": ["192.0.2.10", "127.0.0.1"],
+      "gateway.nodes.pairing.autoApproveCidrs": ["192.0.2.0/24", "198.51.100.0/24", "127.0.0.0/8"],
+    }),
+  ).filter(({ id }) => id === "nodes.auto-approve-proxy");
+  expect(found).toMatchObject([
+    {
+      what: "new nodes from 192.0.2.0/24 need no approval, and proxies are trusted there (192.0.2.10)",
+      fix: `openclaw config set gateway.nodes.pairing.autoApproveCidrs '["198.51.100.0/24","127.0.0.0/8"]'`,
+    },
+  ]);
+});
+
+test.each([
+  ["10.0.0.0/8", "10.1.2.3", true],
+  ["10.1.2.3", "10.0.0.0/8", true],
+  ["10.1.0.0/16", "10.2.0.0/16", false],
+  ["::ffff:10.0.0.0/104", "10.9.9.9", true],
+  ["0.0.0.0/0", "2001:db8::/32", false],
+  ["::/0", "2001:db8::/32", true],
+  ["192.0.2.1", "192.0.2.1", true],
+])("%s and %s have an address in common: %s", (one, other, isSo) => {
+  expect(rangesMeet(one, other)).toBe(isSo);
+});
+
+test("every fix about origins names the same list, without what is wrong in it", () => {
+  const origins = ["*", "http://gw.example", "http://localhost:5173", "https://gw.example"];
+  const found = auditSecurity(state({ ...services, "gateway.controlUi.allowedOrigins": origins }));
+  expect(found.map(({ id, fix }) => [id, fix])).toEqual(
+    ["origins.any", "origins.plain-http"].map((id) => [
+      id,
+      `openclaw config set gateway.controlUi.allowedOrigins '["https://gw.example","http://localhost:5173"]'`,
+    ]),
+  );
 });
 
 test("every check has a row, and the worst come first", () => {

@@ -446,6 +446,36 @@ test("a session rotates its own token in-band: it gets the new one, and then has
   await world.admitted(asOperator(device, scopes, { auth: next }));
 });
 
+test("a session rotates its own token without operator.pairing, and nothing else", async () => {
+  await using world = await startGateway();
+  const device = makeDevice();
+  const scopes = ["operator.write"];
+  const deviceToken = await world.pair(asOperator(device, scopes));
+  const session = await world.admitted(asOperator(device, ["operator.read"], { auth: { deviceToken } }));
+  const own = { deviceId: device.id, role: "operator" };
+  const lacksPairing = { code: "FORBIDDEN", details: { missingScope: "operator.pairing" } };
+  expect(await session.refused("device.token.rotate", { ...own, role: "node" })).toMatchObject(lacksPairing);
+  expect(await session.refused("device.token.rotate", { ...own, deviceId: "x" })).toMatchObject(lacksPairing);
+  expect(await session.refused("device.token.revoke", own)).toMatchObject(lacksPairing);
+  expect(await session.refused("device.token.rotate", { ...own, scopes: ["operator.admin"] })).toMatchObject({
+    details: { missingScope: "operator.admin" },
+  });
+  const rotated = await session.call("device.token.rotate", own);
+  expect(rotated).toMatchObject({ tokenDelivery: "in-band", scopes });
+  const next = { deviceToken: textAt(rotated, "token") };
+  await world.admitted(asOperator(device, scopes, { auth: next }));
+});
+
+test("who came with the shared secret rotates no device's token without operator.pairing, its own neither", async () => {
+  await using world = await startGateway();
+  const device = makeDevice();
+  await world.pair(asOperator(device, ["operator.write"]));
+  const session = await world.admitted(asOperator(device, ["operator.write"]));
+  expect(await session.refused("device.token.rotate", { deviceId: device.id, role: "operator" })).toMatchObject({
+    details: { missingScope: "operator.pairing" },
+  });
+});
+
 test("a rotation may narrow the token's scopes, not widen them", async () => {
   await using world = await startGateway();
   const operator = await world.operator();

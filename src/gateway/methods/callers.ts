@@ -22,3 +22,13 @@ export function assertOwnDevice(session: Session, deviceId: string): void {
   if (!isLimitedToOwnDevice(session) || session.facts.deviceId === deviceId) return;
   throw missingScope("operator.admin");
 }
+
+/** True for who came with a device token and wants that very token replaced: it gains nothing by it, and has no need of anybody's leave. */
+export function rotatesOwnToken({ facts }: Session, { deviceId, role }: TokenNamed): boolean {
+  return facts.authenticatedBy === "device-token" && facts.deviceId === deviceId && facts.role === role;
+}
+
+interface TokenNamed {
+  readonly deviceId?: unknown;
+  readonly role?: unknown;
+}

@@ -6,7 +6,7 @@ import { invalidRequest, missingScope, RequestRefused } from "../../protocol/wir
 import type { CallContext } from "../dispatch.ts";
 import type { Session } from "../session.ts";
 import { deviceSummary, endOf } from "../summaries.ts";
-import { assertOwnDevice, deciderOf, isLimitedToOwnDevice } from "./callers.ts";
+import { assertOwnDevice, deciderOf, isLimitedToOwnDevice, rotatesOwnToken } from "./callers.ts";
 import type { MethodHouse } from "./house.ts";
 
 type DeviceMethods = Pick<
@@ -79,7 +79,10 @@ export function deviceMethods({ tables, devices, tokens, sessions, runtime }: Me
     "device.token.rotate": async ({ session, afterReply }, { deviceId, role, scopes, overlapMs, critical = false }) => {
       assertOwnDevice(session, deviceId);
       const device = tables.devices.get(deviceId);
-      assertMayGrant(session, role, scopes ?? device?.tokens[role]?.scopes ?? []);
+      const present = device?.tokens[role]?.scopes ?? [];
+      const isOwn = rotatesOwnToken(session, { deviceId, role });
+      // Its own token may be replaced by one that does no more, also in a session that has asked for less.
+      if (!isOwn || !holdsScopes(present, scopes ?? [])) assertMayGrant(session, role, scopes ?? present);
       if (scopes !== undefined && !holdsScopes(role === "operator" ? (device?.scopes ?? []) : [], scopes)) {
         throw invalidRequest("device token rotation denied: the scopes are wider than the device is approved for", {
           code: "SCOPES_NOT_APPROVED",
@@ -92,8 +95,6 @@ export function deviceMethods({ tables, devices, tokens, sessions, runtime }: Me
         if (overlap === undefined) tokens.closeSessions(deviceId, role);
         else tokens.handovers.begin(deviceId, role);
       });
-      const { facts } = session;
-      const isOwn = facts.deviceId === deviceId && facts.authenticatedBy === "device-token" && facts.role === role;
       const isPushed = overlap !== undefined && tokens.handovers.canPush(deviceId, role);
       const record = rotated.device.tokens[role];
       return {

@@ -1,12 +1,13 @@
 /** `openclaw gateway explain` */
-import type { Command } from "commander";
-import type { Explanation } from "../../../gateway/explain.ts";
+import { type Command, Option } from "commander";
+import type { DescribedCaller, Explanation, Spoken } from "../../../gateway/explain.ts";
 import type { Context } from "../../context.ts";
 import type { ForeseenGateway } from "../../gateway-setup.ts";
 import { defineCommand } from "../../globals.ts";
 
 interface Flags {
   readonly as?: string;
+  readonly dialect: Spoken;
 }
 
 interface Explained extends Explanation {
@@ -22,10 +23,16 @@ export function explainCommand(context: Context): Command {
     [
       "openclaw gateway explain",
       "openclaw gateway explain --as client.json",
+      "openclaw gateway explain --as client.json --dialect http",
       "openclaw gateway explain --config new.json5",
     ],
   )
     .option("--as <file>", "a description of the caller, JSON5 (or - for stdin); without it, the usual callers")
+    .addOption(
+      new Option("--dialect <dialect>", "what the caller speaks")
+        .choices(["native", "json-rpc", "http"])
+        .default("native"),
+    )
     .addHelpText("after", fileHelp)
     .action(async (flags: Flags) => {
       const { foreseeGateway } = await import("../../gateway-setup.ts");
@@ -33,11 +40,14 @@ export function explainCommand(context: Context): Command {
       const { typicalCallers, unreachable } = await import("../../typical-callers.ts");
       const gateway = await foreseeGateway(context);
       const { host, port, rules } = gateway;
+      const { as, dialect } = flags;
       const callers =
-        flags.as === undefined ? typicalCallers(gateway) : [await describedCaller(context, gateway, flags.as)];
+        as === undefined
+          ? typicalCallers(gateway).filter(({ caller }) => dialect !== "http" || caller.role === "operator")
+          : [await describedCaller(context, gateway, as, dialect)];
       const explained: Explained[] = [];
       for (const { name, caller } of callers) {
-        const explanation = await explainCaller({ rules, port, runtime: context.runtime }, caller);
+        const explanation = await explainCaller({ rules, port, runtime: context.runtime }, caller, dialect);
         const why = unreachable(gateway, caller);
         const hint = explanation.hint ?? (await remedyFor(explanation.code));
         explained.push({
@@ -48,10 +58,10 @@ export function explainCommand(context: Context): Command {
         });
       }
       const { mode, upgrade } = rules.auth ?? {};
-      const value = { gateway: { host, port, mode, upgrade }, callers: explained };
+      const value = { gateway: { host, port, mode, upgrade }, dialect, callers: explained };
       context.output.result(value, () =>
         [
-          `A gateway on ${host}:${port}, mode ${mode}, would decide:`,
+          `A gateway on ${host}:${port}, mode ${mode}, would decide${languages[dialect]}:`,
           ...explained.flatMap((one) => ["", ...lines(context, one)]),
         ].join("\n"),
       );
@@ -67,9 +77,25 @@ The description of a caller, every field of which may be left out:
   device: none, new, or one that the gateway knows, by id or name
   credentials, a list of: right token, wrong token, right password,
     wrong password, device token, wrong device token, invite, wrong invite,
-    internal secret; authorization: one of these, as the HTTP header`;
+    internal secret; authorization: one of these, as the HTTP header
 
-async function describedCaller(context: Context, { port, rules }: ForeseenGateway, path: string) {
+Over HTTP there is no role, client or device, and one credential at the most
+beside authorization, which is sent as X-OpenClaw-Token. In JSON-RPC a caller is
+control, webchat by its clientMode, or node by its role, and one that names no
+scopes asks for what its proof allows.`;
+
+const languages: Readonly<Record<Spoken, string>> = {
+  native: "",
+  "json-rpc": " in JSON-RPC",
+  http: " about an HTTP request",
+};
+
+async function describedCaller(
+  context: Context,
+  { port, rules }: ForeseenGateway,
+  path: string,
+  dialect: Spoken,
+): Promise<{ readonly name: string; readonly caller: DescribedCaller }> {
   const { readCaller } = await import("../../described-caller.ts");
   const { readStoredDevices } = await import("../../../gateway/stored-devices.ts");
   const { readTextFile } = await import("../../../store/atomic-file.ts");
@@ -84,7 +110,14 @@ async function describedCaller(context: Context, { port, rules }: ForeseenGatewa
     devices: await readStoredDevices(database, { scratchDir: toolkitDir, runtime: context.runtime }),
     has: { token: token !== undefined, password: password !== undefined },
   });
-  return { name: `the caller of ${path === "-" ? "standard input" : path}`, caller };
+  const file = path === "-" ? "standard input" : path;
+  if (dialect === "http" && caller.credentials.length > 1) {
+    throw new OpenClawError("usage", `${file}: credentials must name one at the most over HTTP`, {
+      hint: "it is sent as X-OpenClaw-Token; authorization may name a second one",
+      details: { path, field: "credentials" },
+    });
+  }
+  return { name: `the caller of ${file}`, caller };
 }
 
 /** What helps against a refusal, as `openclaw explain` has it. */

@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { isFailure, OpenClawError } from "../../../errors.ts";
 import { fingerprint } from "../../../identity/fingerprint.ts";
+import type { Role } from "../../../protocol/vocabulary.ts";
 import type { Context } from "../../context.ts";
 import { collect, defineCommand } from "../../globals.ts";
 import { type TargetFlags, withTarget } from "../../target-options.ts";
@@ -46,7 +47,8 @@ export function requestCommand(context: Context): Command {
       }
       const { requestId, sas, scopes } = outcome;
       const there = `openclaw devices approve ${requestId}`;
-      const approve = context.pasteable(there);
+      // An operator that waits cannot approve itself: for it, the way from here is none.
+      const approve = role === "node" ? context.pasteable(there) : there;
       const ways = approve === there ? there : `${there}\nOr from here: ${approve}`;
       // A gateway that makes no codes approves by the request's id.
       const code = sas?.digits ?? requestId;
@@ -65,13 +67,13 @@ export function requestCommand(context: Context): Command {
         requestId,
         `request ${requestId} for ${asks} (${base.fingerprint}${shownCode}) waits; on the gateway's host: ${ways}`,
       );
-      await pause(context, requestId, there);
+      await pause(context, requestId, role, there);
     }
   });
 }
 
 /** Until it is time to ask again. */
-async function pause(context: Context, requestId: string, approve: string): Promise<void> {
+async function pause(context: Context, requestId: string, role: Role, approve: string): Promise<void> {
   try {
     await context.runtime.sleep(pollMs, context.oneShotSignal);
   } catch (cause) {
@@ -79,7 +81,12 @@ async function pause(context: Context, requestId: string, approve: string): Prom
     throw new OpenClawError("timeout", `nobody decided about request ${requestId} within ${context.timeoutMs} ms`, {
       hint: "approve it, then ask again; or wait longer with --timeout",
       fix: approve,
-      details: { requestId, timeoutMs: context.timeoutMs, step: "approval" },
+      details: {
+        requestId,
+        timeoutMs: context.timeoutMs,
+        step: "approval",
+        ...(role === "operator" ? { fixOn: "gateway" } : {}),
+      },
       cause,
     });
   }
