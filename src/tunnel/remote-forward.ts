@@ -157,6 +157,7 @@ export class RemoteForward implements ListeningEnd {
     target.once("error", refuse);
     target.once("connect", () => {
       giveUp();
+      this.#target.reached();
       target.off("error", refuse);
       const from = `${bracketed(srcIP)}:${srcPort}`;
       const closed = () => {

@@ -65,6 +65,11 @@ export class TargetWatch {
     this.#lookIn(firstLookMs);
   }
 
+  /** A connection was made, which tells as much as a look, and what a busy target needs no look for. */
+  reached(): void {
+    if (this.#isThere) this.#lookedAtMs = this.#runtime.now();
+  }
+
   /** The target may just have gone: looks now, or a moment after the last look. */
   suspect(): void {
     if (!this.#isWatching || !this.#isThere) return;
