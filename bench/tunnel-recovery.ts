@@ -22,7 +22,8 @@ interface Fault {
   readonly serverConfig: readonly string[];
   readonly openclawOptions: readonly string[];
   readonly autosshOptions: readonly string[];
-  readonly strike: (tunnel: Running, relay: Relay) => void;
+  /** Finds what is to be hit, which takes its time; what it returns hits. */
+  readonly aim: (tunnel: Running, relay: Relay) => () => void;
 }
 
 const plain = { rounds: 5, serverConfig: [], openclawOptions: [], autosshOptions: [] };
@@ -33,9 +34,12 @@ const faults: readonly Fault[] = [
     name: "a kill of the server's process",
     goal: 0.45,
     spareGoal: 0.05,
-    strike: ({ port }) => process.kill(ownerOf(port), "SIGKILL"),
+    aim: ({ port }) => {
+      const pid = ownerOf(port);
+      return () => process.kill(pid, "SIGKILL");
+    },
   },
-  { ...plain, name: "a reset", goal: 0.45, spareGoal: 0.05, strike: (_tunnel, relay) => relay.cutOldest() },
+  { ...plain, name: "a reset", goal: 0.45, spareGoal: 0.05, aim: (_tunnel, relay) => () => relay.cutOldest() },
   {
     name: "a silent stall",
     goal: 1.0,
@@ -44,7 +48,7 @@ const faults: readonly Fault[] = [
     serverConfig: ["ClientAliveInterval 1", "ClientAliveCountMax 1"],
     openclawOptions: ["--keepalive", "1s"],
     autosshOptions: ["-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1"],
-    strike: (_tunnel, relay) => relay.forget(),
+    aim: (_tunnel, relay) => () => relay.forget(),
   },
 ];
 
@@ -55,11 +59,11 @@ export async function compareRecovery(ours: Start, installed: { readonly autossh
 }
 
 async function compareAfter(fault: Fault, ours: Start): Promise<readonly Row[]> {
-  const { rounds, spareGoal, openclawOptions, autosshOptions, strike } = fault;
+  const { rounds, spareGoal, openclawOptions, autosshOptions, aim } = fault;
   await using sshd = await startSshd({ config: fault.serverConfig });
   await using target = await Target.start();
   const recover = (start: Start, options: readonly string[], connections = 1) => {
-    return () => timeToRecover({ start, options, connections, sshd, target, strike });
+    return () => timeToRecover({ start, options, connections, sshd, target, aim });
   };
   const times = await takeTurns<Candidate, number>(rounds, {
     openclaw: recover(ours, openclawOptions),
@@ -83,11 +87,11 @@ interface Trial {
   readonly connections: number;
   readonly sshd: Sshd;
   readonly target: Target;
-  readonly strike: Fault["strike"];
+  readonly aim: Fault["aim"];
 }
 
 /** Milliseconds from the fault to the next greeting of the target. */
-async function timeToRecover({ start, options, connections, sshd, target, strike }: Trial): Promise<number> {
+async function timeToRecover({ start, options, connections, sshd, target, aim }: Trial): Promise<number> {
   await using relay = await startRelay(sshd.port);
   const loggedIn = sshd.log.filter(isLogin).length;
   await using tunnel = await start({
@@ -100,10 +104,13 @@ async function timeToRecover({ start, options, connections, sshd, target, strike
   while (sshd.log.filter(isLogin).length < loggedIn + connections) await pause(5);
   const [held] = await target.connect(tunnel.port, 1);
   if (held === undefined) throw new Error("nothing was connected");
+  // The server says that it let them in before they know it.
+  await pause(settleMs);
   const broken = once(held.dialled, "close");
   held.dialled.resume();
+  const strike = aim(tunnel, relay);
   const struckAt = performance.now();
-  strike(tunnel, relay);
+  strike();
   // The server keeps its old port, which leads nowhere, until it knows of the fault: dialling that one would only keep it alive.
   await broken;
   await usable(tunnel.port, patienceMs);
@@ -111,6 +118,7 @@ async function timeToRecover({ start, options, connections, sshd, target, strike
 }
 
 const patienceMs = 60_000;
+const settleMs = 250;
 
 function isLogin(line: string): boolean {
   return line.startsWith("Accepted publickey");

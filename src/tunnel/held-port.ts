@@ -7,7 +7,11 @@ import type { Forward } from "./forward.ts";
 import type { Holder, Probes } from "./probe.ts";
 import { endSession, type ServerSession } from "../ssh/server-session.ts";
 
-const firstAgainMs = 20;
+/** A server's process that was cut off gives its ports back within milliseconds. */
+const firstAgainMs = 2;
+/** Tries after which it is taken not to have noticed. */
+const triesForNoticing = 4;
+const againGrowth = 1.5;
 const slowestAgainMs = 500;
 const askPatienceMs = 1_000;
 
@@ -36,10 +40,10 @@ export async function listenPatiently(listen: () => Promise<void>, options: Held
     } catch (error) {
       if (!isFailure(error, "ssh-forward")) throw error;
       // Nobody waits for the answer: a person's start files may make every command there take seconds.
-      if (attempt === 0) for (const session of stale) void endSession(connection.client, session);
+      if (attempt === triesForNoticing) for (const session of stale) void endSession(connection.client, session);
       else if (runtime.now() >= giveUpAtMs) throw await explained(error, options);
     }
-    await runtime.sleep(Math.min(slowestAgainMs, firstAgainMs * 2 ** attempt), signal);
+    await runtime.sleep(Math.min(slowestAgainMs, firstAgainMs * againGrowth ** attempt), signal);
   }
 }
 
