@@ -1,6 +1,6 @@
 /** Finds and reads the SSH configuration: a person's file, the system's, and what they include. */
-import { glob, readFile, stat } from "node:fs/promises";
-import { basename, isAbsolute, join } from "node:path";
+import { glob, readdir, readFile, stat } from "node:fs/promises";
+import { basename, dirname, isAbsolute, join } from "node:path";
 import { OpenClawError, systemCode } from "../errors.ts";
 import { configError, parseConfig } from "./ssh-config-syntax.ts";
 import type { ConfigFile, ConfigLine } from "./ssh-config-syntax.ts";
@@ -65,11 +65,17 @@ async function withIncluded(line: ConfigLine, origin: Origin, depth: number): Pr
 async function filesNamed(word: string, { directory, home }: Origin): Promise<string[]> {
   const path = word.startsWith("~/") ? join(home, word.slice(2)) : word;
   const pattern = isAbsolute(path) ? path : join(directory, path);
-  if (!/[*?[]/.test(pattern)) return [pattern];
+  if (!isWild(pattern)) return [pattern];
+  // The system's own file has an Include of a directory that is mostly empty, and what matches patterns is large.
+  if (!isWild(dirname(pattern)) && (await readdir(dirname(pattern)).catch(() => [])).length === 0) return [];
   const wantsHidden = basename(pattern).startsWith(".");
   const found: string[] = [];
   for await (const one of glob(pattern)) if (wantsHidden || !basename(one).startsWith(".")) found.push(one);
   return found.toSorted();
+}
+
+function isWild(pattern: string): boolean {
+  return /[*?[]/.test(pattern);
 }
 
 /** A configuration decides whom a person trusts, so nobody else may write it (as ssh(1) has it). */

@@ -3,11 +3,13 @@
  * own front door also loads its server, its key generator and its HTTP agents, 3 MiB that every tunnel would carry for its whole life.
  */
 import { createRequire } from "node:module";
+import { deferPoly1305 } from "./poly1305.ts";
 
 export type { AcceptConnection, ClientChannel, TcpConnectionDetails } from "ssh2";
 
 /** The client, once. */
 export async function loadClient(): Promise<typeof import("ssh2").Client> {
+  deferPoly1305();
   const { default: Client } = await import("ssh2/lib/client.js");
   return Client;
 }
@@ -26,6 +28,7 @@ export async function loadKeyParser(): Promise<typeof import("ssh2").utils.parse
 
 /** All of it, for a server. Its named exports are not all visible to an ES module, hence the default one. */
 export async function loadSsh2(): Promise<typeof import("ssh2")> {
+  deferPoly1305();
   const { default: ssh2 } = await import("ssh2");
   return ssh2;
 }
