@@ -1,17 +1,23 @@
 /** Little at a time: how long a new connection takes until its target greets, and a byte until it is back. */
-import { once } from "node:events";
+import { setTimeout as pause } from "node:timers/promises";
 import { startSshd } from "../test/support/sshd.ts";
 import { atMost, type Row } from "./row.ts";
 import { median, takeTurns } from "./rounds.ts";
 import { ssh, type Start } from "./tunnel-programs.ts";
 import { dial, type Pair, Target } from "./tunnel-streams.ts";
-import { keepCoresAwake } from "./wakefulness.ts";
 
 const rounds = 5;
 const opensPerRound = 200;
 /** Fewer, because each takes the 40 ms for which two clocks of TCP wait for each other. */
 const slowOpensPerRound = 40;
-const tripsPerRound = 1_000;
+/** Many short rounds, because which core serves whom changes every few seconds. */
+const tripRounds = 25;
+const tripsPerRound = 500;
+/**
+ * Between the end of one connection and the next, so that neither is in the other's way. Shorter than the 40 ms for which a system holds
+ * back an acknowledgement, which sshd waits for.
+ */
+const restMs = 1;
 
 export async function compareLatency(ours: Start): Promise<readonly Row[]> {
   await using sshd = await startSshd();
@@ -19,10 +25,9 @@ export async function compareLatency(ours: Start): Promise<readonly Row[]> {
   const wanted = { sshd, direction: "remote", targetPort: target.port } as const;
   await using openclaw = await ours(wanted);
   await using reference = await ssh(wanted);
-  using _awake = keepCoresAwake();
   const opens = await takeTurns(rounds, {
-    openclaw: () => openMany(openclaw.port, opensPerRound),
-    ssh: () => openMany(reference.port, slowOpensPerRound),
+    openclaw: () => openMany(target, openclaw.port, opensPerRound),
+    ssh: () => openMany(target, reference.port, slowOpensPerRound),
   });
   const trips = await compareTrips(target, openclaw.port, reference.port);
   return [...openRows((opens.get("openclaw") ?? []).flat(), (opens.get("ssh") ?? []).flat()), trips];
@@ -38,15 +43,15 @@ function openRows(ours: readonly number[], theirs: readonly number[]): readonly 
 }
 
 /** Milliseconds from dialling to the target's greeting, one connection after the other. */
-async function openMany(port: number, count: number): Promise<readonly number[]> {
+async function openMany(target: Target, port: number, count: number): Promise<readonly number[]> {
   const times: number[] = [];
   while (times.length < count) {
     const startedAt = performance.now();
     const socket = await dial(port);
     times.push(performance.now() - startedAt);
-    const closed = once(socket, "close");
     socket.destroy();
-    await closed;
+    await target.left();
+    await pause(restMs);
   }
   return times;
 }
@@ -55,7 +60,7 @@ async function compareTrips(target: Target, ourPort: number, theirPort: number):
   const [ours] = await target.connect(ourPort, 1);
   const [theirs] = await target.connect(theirPort, 1);
   if (ours === undefined || theirs === undefined) throw new Error("nothing was connected");
-  const trips = await takeTurns(rounds, { openclaw: () => tripMs(ours), ssh: () => tripMs(theirs) });
+  const trips = await takeTurns(tripRounds, { openclaw: () => tripMs(ours), ssh: () => tripMs(theirs) });
   const of = (name: "openclaw" | "ssh") => median(trips.get(name) ?? []);
   const micros = (ms: number) => `${(ms * 1000).toFixed(0)} us`;
   const detail = `openclaw ${micros(of("openclaw"))}, ssh ${micros(of("ssh"))}`;

@@ -41,6 +41,11 @@ export class Target implements AsyncDisposable {
     return pairs;
   }
 
+  /** Resolves when everybody who got through is gone again. */
+  async left(): Promise<void> {
+    await Promise.all([...this.#sockets].map((socket) => once(socket, "close")));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     await new Promise((resolve) => this.#server.close(resolve));

@@ -2,7 +2,8 @@
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Channel } from "ssh2";
-import { free } from "./free.ts";
+import { free, isWorthFreeing } from "./free.ts";
+import { lendReads } from "./lend-reads.ts";
 import { hasNativeCrypto } from "./ssh2.ts";
 
 /** What one bridged connection tells about itself. */
@@ -43,6 +44,7 @@ export class Bridges {
    */
   join(local: Socket, channel: Channel, { fromLocal, fromChannel, closed }: BridgeObserver = {}): void {
     this.#locals.add(local);
+    endOnce(channel);
     const [localClosed, channelClosed] = [this.hold(), this.hold()];
     channel.once("close", channelClosed);
     // `writableLength` grows only when the peer's SSH window is used up; ssh2 never looks at the socket's own backlog.
@@ -50,17 +52,20 @@ export class Bridges {
       if (channel.writableLength === 0 && this.#hasRoom(readOn)) local.resume();
       else local.pause();
     };
-    local.on("data", (chunk: Buffer) => {
+    const send = (chunk: Buffer) => {
       fromLocal?.(chunk.length);
       channel.write(chunk, readOn);
-      // Packets of their own hold it now, unless the peer's window was too small for it.
-      if (channel.writableLength === 0) free(chunk);
       readOn();
+    };
+    lendReads(local, (chunk) => send(hasWindow(channel, chunk.length) ? chunk : Buffer.from(chunk)));
+    local.on("data", (chunk: Buffer) => {
+      const isAllSent = hasWindow(channel, chunk.length);
+      send(chunk);
+      if (isAllSent) free(chunk);
     });
     channel.on("data", (chunk: Buffer) => {
       fromChannel?.(chunk.length);
-      const written = this.#dataIsShared ? undefined : () => free(chunk);
-      if (!local.destroyed && !local.write(chunk, written)) channel.pause();
+      if (!local.destroyed && !this.#pass(chunk, local)) channel.pause();
     });
     channel.once("end", () => local.end()).resume();
     local.on("drain", () => channel.resume());
@@ -102,6 +107,12 @@ export class Bridges {
     for (const local of this.#locals) reset(local);
   }
 
+  /** Writes, and frees what was written where that is worth a call of its own. */
+  #pass(chunk: Buffer, local: Socket): boolean {
+    if (this.#dataIsShared || !isWorthFreeing(chunk)) return local.write(chunk);
+    return local.write(chunk, () => free(chunk));
+  }
+
   #hasRoom(whenThereIs: () => void): boolean {
     if (this.#sshSocket.writableLength <= backlogLimitBytes) return true;
     this.#resting.add(whenThereIs);
@@ -123,6 +134,22 @@ export function reset(socket: Socket): void {
   // Only TCP has a reset; a unix socket has no remote family.
   if (socket.remoteFamily === undefined || socket.destroyed) socket.destroy();
   else socket.resetAndDestroy();
+}
+
+/** Whether what is written now leaves at once, in packets of their own. Without the library's word on it, it is taken not to. */
+function hasWindow(channel: Channel, bytes: number): boolean {
+  const outgoing: unknown = Reflect.get(channel, "outgoing");
+  const window: unknown = typeof outgoing === "object" && outgoing !== null ? Reflect.get(outgoing, "window") : 0;
+  return channel.writableLength === 0 && typeof window === "number" && window >= bytes;
+}
+
+/** The library ends a channel once more whenever it is destroyed, and for that Node.js makes an error with its stack, which nobody sees. */
+function endOnce(channel: Channel): void {
+  channel.destroy = () => {
+    if (!channel.writableEnded) channel.end();
+    channel.close();
+    return channel;
+  };
 }
 
 function closeInStep(local: Socket, channel: Channel): void {

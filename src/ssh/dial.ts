@@ -1,9 +1,10 @@
 /** The bytes under an SSH connection: a TCP connection, or a channel of another SSH connection that leads on from there. */
-import { connect, isIP } from "node:net";
+import { isIP } from "node:net";
 import type { Socket } from "node:net";
 import { OpenClawError } from "../errors.ts";
 import { ChannelSocket } from "./channel-socket.ts";
 import type { Carrier } from "./channel-socket.ts";
+import { connectLending } from "./lend-reads.ts";
 import { describeConnectionError, describeJumpError } from "./ssh-failure.ts";
 
 /** What an SSH connection runs over. */
@@ -24,7 +25,7 @@ export async function dialTcp(address: Address, where: string, signal: AbortSign
     throw new OpenClawError("usage", `${host} is not an IPv${family} address`);
   }
   const { promise, resolve, reject } = Promise.withResolvers<Socket>();
-  const socket = connect({ ...address, noDelay: true });
+  const socket = connectLending({ ...address, noDelay: true });
   const abort = () => reject(signal.reason);
   socket.once("connect", () => resolve(socket));
   socket.on("error", (error) => reject(describeConnectionError(where, error)));

@@ -5,10 +5,16 @@
  * milliseconds, which takes a third of the CPU time, and until it has they weigh more than all that is under way. The chunk is empty
  * afterwards, and so is every other view of the same memory: only for one that nobody else looks at again.
  */
-export function free({ buffer, length }: Uint8Array): void {
+export function free(chunk: Uint8Array): void {
+  const { buffer, length } = chunk;
   // A chunk of a pool that others use too leaves most of it over; one of its own has at most a packet's frame around it.
   const isItsOwn = buffer.byteLength - length < largestFrameBytes;
-  if (length >= worthwhileBytes && isItsOwn && buffer instanceof ArrayBuffer) buffer.transfer(0);
+  if (isWorthFreeing(chunk) && isItsOwn && buffer instanceof ArrayBuffer) buffer.transfer(0);
+}
+
+/** Less is soon collected anyway. */
+export function isWorthFreeing({ length }: Uint8Array): boolean {
+  return length >= worthwhileBytes;
 }
 
 /** Less is soon collected, and may be memory that Node.js cuts several buffers from: those are smaller than half of it. */

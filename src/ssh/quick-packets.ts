@@ -6,21 +6,27 @@ import { KeyObject, createSecretKey } from "node:crypto";
 import type { Duplex } from "node:stream";
 import type { Client } from "ssh2";
 import { free } from "./free.ts";
+import { lendReads } from "./lend-reads.ts";
+import { emptyPacket, GcmOpener, type GcmKey, gcmSealer, type TakePayload } from "./gcm-packets.ts";
 
 /** To be called before `client` connects over `socket`. */
 export function quickenPackets(client: Client, socket: Duplex): void {
   gatherWrites(socket);
+  let isLent = false;
   // A long connection has several key exchanges, and each makes new ciphers.
   client.on("handshake", () => {
     for (const cipher of ciphersOf(client)) {
       keepKeyObjects(cipher);
-      if (hasKeyObject(cipher)) freePackets(cipher);
+      if (!hasKeyObject(cipher)) continue;
+      if (!sealAhead(cipher)) sendWhole(cipher);
     }
+    const opensAhead = ciphersOf(client).some(openAhead);
+    isLent = lendReads(socket, opensAhead ? (chunk) => socket.emit("data", chunk) : undefined) && opensAhead;
   });
   client.once("ready", () => {
     // Behind the library's own listener: it has decrypted the chunk by now. Other ciphers may still hold a part of it.
     socket.on("data", (chunk: Buffer) => {
-      if (ciphersOf(client).some((cipher) => isKeyObject(Reflect.get(cipher, gcmDecipherKey)))) free(chunk);
+      if (!isLent && ciphersOf(client).some((cipher) => isKeyObject(Reflect.get(cipher, gcmDecipherKey)))) free(chunk);
     });
   });
 }
@@ -32,8 +38,8 @@ export function hasQuickPackets(client: Client): boolean {
 }
 
 /**
- * Sends what is written to `socket` in one turn of the event loop at the end of that turn, in one call. ssh2 writes each packet as length,
- * contents and code, and without Nagle's algorithm each of the three would travel alone. Frees what was written.
+ * Sends what is written to `socket` in one turn of the event loop at the end of that turn, in one call, but for a small packet that comes
+ * first: it may be the only one, and leaves at once. Frees what was written.
  */
 export function gatherWrites(socket: Duplex): void {
   const write = socket.write.bind(socket);
@@ -42,25 +48,37 @@ export function gatherWrites(socket: Duplex): void {
     isGathering = false;
     socket.uncork();
   };
+  const gather = () => {
+    if (isGathering) return;
+    isGathering = true;
+    socket.cork();
+    process.nextTick(send);
+  };
   socket.write = (chunk: Buffer): boolean => {
-    if (!isGathering) {
-      isGathering = true;
-      socket.cork();
-      process.nextTick(send);
-    }
-    // The length is a view of the packet, which is gone by the time of the call.
-    return chunk.length === lengthBytes ? write(Buffer.from(chunk)) : write(chunk, () => free(chunk));
+    const leavesAtOnce = !isGathering && chunk.length > lengthBytes && chunk.length <= smallBytes;
+    if (!leavesAtOnce) gather();
+    const written = chunk.length > smallBytes ? write(chunk, () => free(chunk)) : write(own(chunk));
+    gather();
+    return written;
   };
 }
 
 /** The length field of a packet (RFC 4253 § 6). */
 const lengthBytes = 4;
+/** Copying less than this costs less than handing it on in pieces. */
+const smallBytes = 4 * 1024;
+
+/** A length alone is a view of the packet, which is gone by the time of the call. */
+function own(chunk: Buffer): Buffer {
+  return chunk.length === lengthBytes ? Buffer.from(chunk) : chunk;
+}
 
 /** The library's names for keys: of AES-GCM, of ChaCha20, and of the HMAC beside a counter mode. Its addon has none of them. */
 const gcmDecipherKey = "_decipherKey";
+const gcmCipherKey = "_encKey";
 const keyFields = [
   gcmDecipherKey,
-  "_encKey",
+  gcmCipherKey,
   "_encKeyMain",
   "_encKeyPktLen",
   "_decKeyMain",
@@ -79,12 +97,84 @@ function keepKeyObjects(cipher: object): void {
   }
 }
 
-/** A packet is built, encrypted into memory of its own, and of no more use. */
-function freePackets(cipher: object): void {
-  const encrypt: unknown = Reflect.get(cipher, "encrypt");
-  if (typeof encrypt !== "function") return;
+/** What is used of the library's ciphers for AES-GCM. */
+interface Sealing {
+  readonly _dead: boolean;
+  readonly _onWrite: (piece: Buffer) => void;
+  outSeqno: number;
+  allocPacket: (payloadBytes: number) => Buffer;
+  encrypt: (packet: Buffer) => void;
+}
+interface Opening {
+  /** Exchanged by the library while keys are. */
+  readonly _onPayload: TakePayload;
+  inSeqno: number;
+  decrypt: (data: Buffer, at: number) => number | undefined;
+}
+
+/** Has AES-GCM seal with ciphers that are made ahead, and send small packets as one piece. False for anything else. */
+function sealAhead(cipher: object): boolean {
+  const key = gcmKey(cipher, ["_encSSLName", gcmCipherKey, "_encIV"]);
+  if (key === undefined || !isSealing(cipher)) return false;
+  const seal = gcmSealer(key);
+  const { _onWrite: write } = cipher;
+  cipher.allocPacket = emptyPacket;
+  cipher.encrypt = (packet) => {
+    if (cipher._dead) return;
+    const pieces = seal(packet);
+    if (packet.length <= smallBytes) write(Buffer.concat(pieces));
+    else for (const piece of pieces) write(piece);
+    free(packet);
+    cipher.outSeqno = afterNumber(cipher.outSeqno);
+  };
+  return true;
+}
+
+/** Has AES-GCM open with ciphers that are made ahead, and keep nothing of what it opens. False for anything else. */
+function openAhead(cipher: object): boolean {
+  const key = gcmKey(cipher, ["_decipherSSLName", gcmDecipherKey, "_decipherIV"]);
+  if (key === undefined || !isOpening(cipher)) return false;
+  const opener = new GcmOpener(key, (payload) => {
+    cipher.inSeqno = afterNumber(cipher.inSeqno);
+    return cipher._onPayload(payload);
+  });
+  cipher.decrypt = (data, at) => opener.open(data, at);
+  return true;
+}
+
+/** Both sides number their packets (RFC 4253 § 6.4). The library looks at the number when it makes the next cipher. */
+function afterNumber(sequence: number): number {
+  return (sequence + 1) >>> 0;
+}
+
+function isSealing(cipher: object): cipher is Sealing {
+  return typeof Reflect.get(cipher, "_onWrite") === "function" && typeof Reflect.get(cipher, "outSeqno") === "number";
+}
+
+function isOpening(cipher: object): cipher is Opening {
+  return typeof Reflect.get(cipher, "_onPayload") === "function" && typeof Reflect.get(cipher, "inSeqno") === "number";
+}
+
+function gcmKey(cipher: object, names: readonly [string, string, string]): GcmKey | undefined {
+  const [algorithm, key, nonce] = names.map((name): unknown => Reflect.get(cipher, name));
+  if (algorithm !== "aes-128-gcm" && algorithm !== "aes-256-gcm") return undefined;
+  return isKeyObject(key) && isBytes(nonce) ? { algorithm, key, nonce } : undefined;
+}
+
+/**
+ * A cipher hands on a packet as length, contents and code. What is small travels as one piece: three cost three times as much on the way
+ * to the system. The packet it was made from is of no more use.
+ */
+function sendWhole(cipher: object): void {
+  const [encrypt, write]: unknown[] = [Reflect.get(cipher, "encrypt"), Reflect.get(cipher, "_onWrite")];
+  if (typeof encrypt !== "function" || typeof write !== "function") return;
+  let pieces: Buffer[] = [];
+  Reflect.set(cipher, "_onWrite", (piece: Buffer) => pieces.push(piece));
   Reflect.set(cipher, "encrypt", (packet: Buffer): void => {
     Reflect.apply(encrypt, cipher, [packet]);
+    const sent = pieces.length > 0 && packet.length <= smallBytes ? [Buffer.concat(pieces)] : pieces;
+    pieces = [];
+    for (const piece of sent) Reflect.apply(write, undefined, [piece]);
     free(packet);
   });
 }
@@ -107,7 +197,7 @@ function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null;
 }
 
-function isKeyObject(value: unknown): boolean {
+function isKeyObject(value: unknown): value is KeyObject {
   return value instanceof KeyObject;
 }
 

@@ -1,7 +1,7 @@
 /** One forward and what passed through it, whichever side listens. */
-import { connect } from "node:net";
 import type { Socket } from "node:net";
 import type { BridgeObserver } from "../ssh/bridge.ts";
+import { connectLending } from "../ssh/lend-reads.ts";
 import { formatTarget } from "../ssh/destination.ts";
 import type { ForwardDirection, ForwardSpec, ForwardTarget } from "../ssh/destination.ts";
 import type { ConnectionRow } from "./report.ts";
@@ -124,6 +124,6 @@ export class Forward {
 /** A socket on its way to a target on this side, ready to be bridged once it is connected. */
 export function dialTarget(target: ForwardTarget): Socket {
   return target.type === "unix"
-    ? connect({ path: target.path, allowHalfOpen: true })
-    : connect({ host: target.host, port: target.port, noDelay: true, allowHalfOpen: true });
+    ? connectLending({ path: target.path, allowHalfOpen: true })
+    : connectLending({ host: target.host, port: target.port, noDelay: true, allowHalfOpen: true });
 }

@@ -1,0 +1,182 @@
+/**
+ * SSH packets sealed and opened by AES-GCM of Node.js (RFC 5647). Node.js makes a cipher for each packet, which costs as much as its use;
+ * here the next one is made while nothing waits for it, so that a packet that comes alone finds it ready.
+ */
+import { createCipheriv, createDecipheriv, type DecipherGCM, type KeyObject, randomFillSync } from "node:crypto";
+
+/** Of one direction, from one key exchange to the next. The nonce is that of the first packet; it is counted on in place. */
+export interface GcmKey {
+  readonly algorithm: "aes-128-gcm" | "aes-256-gcm";
+  readonly key: KeyObject;
+  readonly nonce: Uint8Array;
+}
+
+/** Where opened packets go. Anything but undefined ends the opening: what follows is for others, from here or from that number on. */
+export type TakePayload = (payload: Buffer) => number | false | undefined;
+
+const lengthBytes = 4;
+const paddingLengthBytes = 1;
+const leastPaddingBytes = 4;
+const blockBytes = 16;
+const tagBytes = 16;
+/** RFC 4253 § 6.1. */
+const longestPacketBytes = 35_000;
+/** The nonce is four fixed bytes and a counter (RFC 5647 § 7.1). */
+const nonceCounterAt = 4;
+
+/**
+ * An empty packet for a payload (RFC 4253 § 6; RFC 5647 § 7.2: the length stays outside of what is encrypted), with its length and its
+ * padding written.
+ */
+export function emptyPacket(payloadBytes: number): Buffer {
+  const unpadded = paddingLengthBytes + payloadBytes;
+  const toBlock = blockBytes - (unpadded % blockBytes);
+  const padBytes = toBlock < leastPaddingBytes ? toBlock + blockBytes : toBlock;
+  const packet = Buffer.allocUnsafe(lengthBytes + unpadded + padBytes);
+  packet.writeUInt32BE(unpadded + padBytes, 0);
+  packet[lengthBytes] = padBytes;
+  packet.set(padding(padBytes), lengthBytes + unpadded);
+  return packet;
+}
+
+/** Seals packets of `emptyPacket`, one after the other: the length, what is encrypted, and the tag, as pieces. */
+export function gcmSealer({ algorithm, key, nonce }: GcmKey): (packet: Buffer) => readonly [Buffer, Buffer, Buffer] {
+  const next = madeAhead(() => {
+    const cipher = createCipheriv(algorithm, key, nonce);
+    countOn(nonce);
+    return cipher;
+  });
+  return (packet) => {
+    const cipher = next();
+    const length = packet.subarray(0, lengthBytes);
+    cipher.setAAD(length);
+    const encrypted = cipher.update(packet.subarray(lengthBytes));
+    cipher.final();
+    return [length, encrypted, cipher.getAuthTag()];
+  };
+}
+
+/** Opens packets in whatever pieces they come. */
+export class GcmOpener {
+  readonly #nextDecipher: () => DecipherGCM;
+  readonly #take: TakePayload;
+  readonly #length = Buffer.alloc(lengthBytes);
+  readonly #tag = Buffer.alloc(tagBytes);
+  #lengthAt = 0;
+  #tagAt = 0;
+  #decipher: DecipherGCM | undefined;
+  /** What is encrypted of the packet that is being read, and how much of it has come. */
+  #packetBytes = 0;
+  #packetAt = 0;
+  #packet = nothing;
+
+  constructor({ algorithm, key, nonce }: GcmKey, take: TakePayload) {
+    this.#nextDecipher = madeAhead(() => {
+      const decipher = createDecipheriv(algorithm, key, nonce);
+      countOn(nonce);
+      return decipher;
+    });
+    this.#take = take;
+  }
+
+  /**
+   * Opens what `data` holds from `at` on. Returns where others go on, if the packets go to others from there. Throws where a length cannot
+   * be right and where a tag is wrong: there is nothing to be read after that.
+   */
+  open(data: Buffer, at: number): number | undefined {
+    for (let here = at; here < data.length;) {
+      here = this.#read(data, here);
+      if (this.#tagAt < tagBytes) continue;
+      const answer = this.#take(this.#payload());
+      if (answer !== undefined) return answer === false ? here : answer;
+    }
+    return undefined;
+  }
+
+  /** Takes in the rest of one field, or what there is of it. Returns where it ends. */
+  #read(data: Buffer, at: number): number {
+    if (this.#lengthAt < lengthBytes) {
+      const end = Math.min(data.length, at + lengthBytes - this.#lengthAt);
+      this.#lengthAt += data.copy(this.#length, this.#lengthAt, at, end);
+      if (this.#lengthAt === lengthBytes) this.#begin();
+      return end;
+    }
+    if (this.#packetAt < this.#packetBytes) {
+      const end = Math.min(data.length, at + this.#packetBytes - this.#packetAt);
+      this.#decrypt(data.subarray(at, end));
+      return end;
+    }
+    const end = Math.min(data.length, at + tagBytes - this.#tagAt);
+    this.#tagAt += data.copy(this.#tag, this.#tagAt, at, end);
+    return end;
+  }
+
+  #begin(): void {
+    const bytes = this.#length.readUInt32BE();
+    const isPossible = bytes >= blockBytes && bytes % blockBytes === 0 && bytes <= longestPacketBytes;
+    if (!isPossible) throw new RangeError(`a packet cannot have ${bytes} bytes`);
+    this.#decipher = this.#nextDecipher().setAAD(this.#length);
+    this.#packetBytes = bytes;
+  }
+
+  #decrypt(piece: Buffer): void {
+    const decrypted = this.#decipher?.update(piece) ?? nothing;
+    // Most packets come whole, and each has memory of its own.
+    if (decrypted.length === this.#packetBytes) this.#packet = decrypted;
+    else {
+      if (this.#packetAt === 0) this.#packet = Buffer.allocUnsafe(this.#packetBytes);
+      this.#packet.set(decrypted, this.#packetAt);
+    }
+    this.#packetAt += decrypted.length;
+  }
+
+  /** Of the packet that is complete; after this the next one is read. */
+  #payload(): Buffer {
+    this.#decipher?.setAuthTag(this.#tag).final();
+    const packet = this.#packet;
+    this.#packet = nothing;
+    this.#lengthAt = this.#packetAt = this.#packetBytes = this.#tagAt = 0;
+    return packet.subarray(paddingLengthBytes, Math.max(paddingLengthBytes, packet.length - (packet[0] ?? 0)));
+  }
+}
+
+const nothing = Buffer.alloc(0);
+
+/** What `make` makes, where one can be made in a quiet moment before the next. */
+function madeAhead<Made>(make: () => Made): () => Made {
+  let ready: Made | undefined;
+  let isDue = false;
+  const prepare = () => {
+    isDue = false;
+    ready ??= make();
+  };
+  return () => {
+    const made = ready ?? make();
+    ready = undefined;
+    if (!isDue) setImmediate(prepare);
+    isDue = true;
+    return made;
+  };
+}
+
+/** Counts a nonce on by one packet, in place (RFC 5647 § 7.1). */
+function countOn(nonce: Uint8Array): void {
+  for (let index = nonce.length - 1; index >= nonceCounterAt; index--) {
+    const digit = ((nonce[index] ?? 0) + 1) % 256;
+    nonce[index] = digit;
+    if (digit !== 0) return;
+  }
+}
+
+/** Random bytes, which are made many at a time. */
+function padding(bytes: number): Uint8Array {
+  if (paddingAt + bytes > paddingPool.length) {
+    randomFillSync(paddingPool);
+    paddingAt = 0;
+  }
+  paddingAt += bytes;
+  return paddingPool.subarray(paddingAt - bytes, paddingAt);
+}
+
+const paddingPool = new Uint8Array(4096);
+let paddingAt = paddingPool.length;
