@@ -1,10 +1,10 @@
 /** A store with devices that were approved before: what a gateway finds when it starts, and what the devices remember. */
 import { randomBytes } from "node:crypto";
-import { DeviceTokens } from "../src/gateway/device-tokens.ts";
-import { Devices } from "../src/gateway/devices.ts";
+import { DeviceTokens } from "../src/gateway/records/device-tokens.ts";
+import { Devices } from "../src/gateway/records/devices.ts";
 import { policyOf } from "../src/gateway/options.ts";
 import { Sessions } from "../src/gateway/sessions.ts";
-import { Tables } from "../src/gateway/tables.ts";
+import { Tables } from "../src/gateway/records/tables.ts";
 import type { DeviceRecord } from "../src/pairing/records.ts";
 import { approveDevice, type DeviceAsk } from "../src/pairing/requests.ts";
 import { deriveToken, issueToken } from "../src/pairing/tokens.ts";

@@ -5,7 +5,7 @@ import { isLoopbackHost } from "../config/address.ts";
 import { parseConfig } from "../config/file.ts";
 import { OpenClawError } from "../errors.ts";
 import { credentialWords, type DescribedCaller, fieldOf } from "../gateway/explain.ts";
-import type { LocalProof } from "../gateway/local-peer.ts";
+import type { LocalProof } from "../gateway/arrival/local-peer.ts";
 import { matchId } from "../identity/match-id.ts";
 import type { DeviceRecord } from "../pairing/records.ts";
 import { clientModes, roles } from "../protocol/vocabulary.ts";

@@ -2,7 +2,7 @@
 import { access, constants, stat } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { OpenClawError } from "../errors.ts";
-import { OfflineRecords } from "../gateway/offline-records.ts";
+import { OfflineRecords } from "../gateway/records/offline-records.ts";
 import { openTokenKey } from "../state/gateway-secrets.ts";
 import { readIdentityFile } from "../state/identity-file.ts";
 import { openSqliteStore } from "../store/sqlite-store.ts";

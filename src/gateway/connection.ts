@@ -15,10 +15,10 @@ import type { Dispatcher } from "./dispatch.ts";
 import type { Admission } from "./gatehouse.ts";
 import { helloFor, type HelloHouse } from "./hello.ts";
 import type { Invokes } from "./invokes.ts";
-import { JsonRpcDialect } from "./json-rpc-dialect.ts";
-import type { KeylessPairing } from "./keyless-pairing.ts";
+import { JsonRpcDialect } from "./json-rpc/dialect.ts";
+import type { KeylessPairing } from "./json-rpc/keyless-pairing.ts";
 import type { ConnectionDecision } from "./options.ts";
-import type { Peer } from "./peer.ts";
+import type { Peer } from "./arrival/peer.ts";
 import type { ConnectRefusal } from "./refusal.ts";
 import { Session, type SessionFacts } from "./session.ts";
 import {

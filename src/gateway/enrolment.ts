@@ -7,14 +7,14 @@ import { type DeviceAsk, optional } from "../pairing/requests.ts";
 import type { ConnectParams } from "../protocol/handshake.ts";
 import type { Role } from "../protocol/vocabulary.ts";
 import { type CredentialDigest, credentialDigest } from "../secret.ts";
-import type { Decider } from "./change-parts.ts";
+import type { Decider } from "./records/change-parts.ts";
 import { type Admission, type Arrival, type Gatehouse, turnedAway } from "./gatehouse.ts";
-import { proveLocal } from "./local-peer.ts";
+import { proveLocal } from "./arrival/local-peer.ts";
 import type { GatewayPolicy } from "./options.ts";
-import { isLoopbackAddress, type Peer } from "./peer.ts";
+import { isLoopbackAddress, type Peer } from "./arrival/peer.ts";
 import { type ConnectRefusal, refuseConnect, refuseForNow, refuseInvite, refusePairing } from "./refusal.ts";
 import type { ArrivedBy, RemovedScopes, SessionFacts, Standing } from "./session.ts";
-import { shownToken } from "./shown-credentials.ts";
+import { shownToken } from "./arrival/shown-credentials.ts";
 import { accepted, passed, refused, type TraceStep } from "./trace.ts";
 
 /** What every node holds of an operator's scopes: the one empty list. */

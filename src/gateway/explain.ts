@@ -17,23 +17,23 @@ import type { Runtime } from "../runtime.ts";
 import { hashSecret, Secret } from "../secret.ts";
 import { openSqliteStore } from "../store/sqlite-store.ts";
 import { version } from "../version.ts";
-import { AttemptLimit } from "./attempt-limit.ts";
-import { originStep } from "./browser-origin.ts";
-import { DeviceTokens } from "./device-tokens.ts";
-import { Devices } from "./devices.ts";
+import { AttemptLimit } from "./arrival/attempt-limit.ts";
+import { originStep } from "./arrival/browser-origin.ts";
+import { DeviceTokens } from "./records/device-tokens.ts";
+import { Devices } from "./records/devices.ts";
 import type { Admission, Arrival, Gatehouse } from "./gatehouse.ts";
 import { admit } from "./handshake.ts";
-import { authenticateRequest } from "./http-auth.ts";
-import { Invites } from "./invites.ts";
-import { admitRpc } from "./json-rpc-admission.ts";
-import type { LocalProof } from "./local-peer.ts";
+import { authenticateRequest } from "./http/auth.ts";
+import { Invites } from "./records/invites.ts";
+import { admitRpc } from "./json-rpc/admission.ts";
+import type { LocalProof } from "./arrival/local-peer.ts";
 import { type ConnectionDecision, type GatewayRules, policyOf } from "./options.ts";
-import { type HttpRequest, type Peer, readPeer } from "./peer.ts";
+import { type HttpRequest, type Peer, readPeer } from "./arrival/peer.ts";
 import { Sessions } from "./sessions.ts";
-import { Surfaces } from "./surfaces.ts";
-import { Tables } from "./tables.ts";
+import { Surfaces } from "./records/surfaces.ts";
+import { Tables } from "./records/tables.ts";
 import { accepted, refused, type TraceStep, upgradeStep } from "./trace.ts";
-import { decideUpgrade } from "./upgrade.ts";
+import { decideUpgrade } from "./arrival/upgrade.ts";
 
 /** Credentials in words: what is right is what the rules and the records have. */
 export const credentialWords = [

@@ -3,16 +3,16 @@ import type { DeviceRecord } from "../pairing/records.ts";
 import { closeReason } from "../protocol/close.ts";
 import type { ConnectParams } from "../protocol/handshake.ts";
 import type { Runtime } from "../runtime.ts";
-import type { AttemptLimit } from "./attempt-limit.ts";
-import type { Devices } from "./devices.ts";
-import type { Invites } from "./invites.ts";
-import type { proveLocal } from "./local-peer.ts";
+import type { AttemptLimit } from "./arrival/attempt-limit.ts";
+import type { Devices } from "./records/devices.ts";
+import type { Invites } from "./records/invites.ts";
+import type { proveLocal } from "./arrival/local-peer.ts";
 import type { GatewayPolicy } from "./options.ts";
-import type { Peer } from "./peer.ts";
+import type { Peer } from "./arrival/peer.ts";
 import type { ConnectRefusal } from "./refusal.ts";
 import type { RemovedScopes, SessionFacts } from "./session.ts";
-import type { Surfaces } from "./surfaces.ts";
-import type { Tables } from "./tables.ts";
+import type { Surfaces } from "./records/surfaces.ts";
+import type { Tables } from "./records/tables.ts";
 
 /** What the gates need to know besides the connect itself. */
 export interface Gatehouse {

@@ -11,13 +11,13 @@ import { closeCodes } from "../protocol/close.ts";
 import { agreeOnProtocol, type ConnectParams, invalidRole } from "../protocol/handshake.ts";
 import { isRole, protocolRange } from "../protocol/vocabulary.ts";
 import { credentialDigest } from "../secret.ts";
-import { checkProof, proofStep, refuseProof } from "./device-proof.ts";
+import { checkProof, proofStep, refuseProof } from "./arrival/device-proof.ts";
 import { enrol } from "./enrolment.ts";
 import { type Admission, type Arrival, type Gatehouse, turnedAway } from "./gatehouse.ts";
-import type { Invites } from "./invites.ts";
-import { isAllowedOrigin, type Peer } from "./peer.ts";
+import type { Invites } from "./records/invites.ts";
+import { isAllowedOrigin, type Peer } from "./arrival/peer.ts";
 import { type ConnectRefusal, refuseAttempts, refuseAuth, refuseConnect, refuseInvite } from "./refusal.ts";
-import { classesOf, countWrong, presented, proofOfLocal } from "./shown-credentials.ts";
+import { classesOf, countWrong, presented, proofOfLocal } from "./arrival/shown-credentials.ts";
 import { accepted, passed, refused, type TraceStep } from "./trace.ts";
 
 /**

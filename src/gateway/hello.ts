@@ -5,7 +5,7 @@ import { capabilities, eventNames, methods } from "../protocol/methods.ts";
 import { coversSurface, effectiveCommands } from "../pairing/command-policy.ts";
 import { optional } from "../pairing/requests.ts";
 import { version } from "../version.ts";
-import type { DeviceTokens } from "./device-tokens.ts";
+import type { DeviceTokens } from "./records/device-tokens.ts";
 import type { Admission, Gatehouse } from "./gatehouse.ts";
 import type { Sessions } from "./sessions.ts";
 

@@ -8,12 +8,12 @@ import { defaultInvokeTimeoutMs, handshakeDeadlineMs, pingIntervalMs, tickInterv
 import type { Runtime } from "../runtime.ts";
 import { Secret } from "../secret.ts";
 import type { RecordStore } from "../store/record-store.ts";
-import { AddressList } from "./address-list.ts";
-import type { AttemptLimits } from "./attempt-limit.ts";
-import type { HttpRoute } from "./http-routes.ts";
-import type { NewcomerLimits } from "./newcomers.ts";
+import { AddressList } from "./arrival/address-list.ts";
+import type { AttemptLimits } from "./arrival/attempt-limit.ts";
+import type { HttpRoute } from "./http/routes.ts";
+import type { NewcomerLimits } from "./arrival/newcomers.ts";
 import type { TraceStep } from "./trace.ts";
-import type { Trust, Whois } from "./vouching.ts";
+import type { Trust, Whois } from "./arrival/vouching.ts";
 
 export interface GatewayOptions {
   /** Address to listen on; 127.0.0.1 unless told otherwise. */

@@ -6,7 +6,7 @@ import type { AuthMethod } from "../pairing/decide-auth.ts";
 import type { Role } from "../protocol/vocabulary.ts";
 import type { CredentialDigest } from "../secret.ts";
 import type { Outlet } from "./dialect.ts";
-import type { Peer } from "./peer.ts";
+import type { Peer } from "./arrival/peer.ts";
 
 export interface SessionFacts {
   readonly connId: string;

@@ -1,9 +1,9 @@
 /** Whether the rules of this moment would still let in who came in under others: what they say of its connection is looked up here. */
 import { type Evidence, lostBecause } from "../pairing/still-admitted.ts";
 import type { GatewayPolicy } from "./options.ts";
-import { isAllowedOrigin } from "./peer.ts";
+import { isAllowedOrigin } from "./arrival/peer.ts";
 import type { ArrivedBy } from "./session.ts";
-import { stillVouches } from "./vouching.ts";
+import { stillVouches } from "./arrival/vouching.ts";
 
 /** Why it has to end, or undefined when it may go on. `arrivedBy` may be left out where no rule asks about it. */
 export function lostUnder(

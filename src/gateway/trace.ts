@@ -5,7 +5,7 @@
 import type { AuthStep } from "../pairing/decide-auth.ts";
 import type { Runtime } from "../runtime.ts";
 import type { ConnectionDecision } from "./options.ts";
-import type { Peer } from "./peer.ts";
+import type { Peer } from "./arrival/peer.ts";
 
 /** The gates besides the authentication methods: those of HTTP, then those of the connect; the last one is what the gateway itself failed at. */
 export type Gate =

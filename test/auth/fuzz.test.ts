@@ -4,8 +4,8 @@
  */
 import { connect as dial } from "node:net";
 import { expect, test } from "vitest";
-import { readPeer } from "../../src/gateway/peer.ts";
-import { AddressList } from "../../src/gateway/address-list.ts";
+import { readPeer } from "../../src/gateway/arrival/peer.ts";
+import { AddressList } from "../../src/gateway/arrival/address-list.ts";
 import { type AuthMode, type AuthPolicy, decideAuth } from "../../src/pairing/decide-auth.ts";
 import { decidePairing } from "../../src/pairing/decide-pairing.ts";
 import { readConnectParams } from "../../src/protocol/handshake.ts";

@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { whoisBy } from "../../src/gateway/tailscale-whois.ts";
+import { whoisBy } from "../../src/gateway/arrival/tailscale-whois.ts";
 import type { TailscaleMode } from "../../src/pairing/vouched.ts";
 import { systemRuntime } from "../../src/runtime.ts";
 import { type Message, RawClient, type RawConnect } from "../support/raw-client.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { AttemptLimit } from "../../src/gateway/attempt-limit.ts";
+import { AttemptLimit } from "../../src/gateway/arrival/attempt-limit.ts";
 import { testRuntime } from "../support/world.ts";
 
 const limits = { maxAttempts: 3, attemptWindowMs: 1000, lockoutMs: 5000 };

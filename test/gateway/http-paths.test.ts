@@ -8,7 +8,7 @@ import {
   publicLocation,
   readTarget,
   upstreamTarget,
-} from "../../src/gateway/http-routes.ts";
+} from "../../src/gateway/http/routes.ts";
 import { startGateway } from "../support/world.ts";
 
 const upstream = "http://127.0.0.1:8000";

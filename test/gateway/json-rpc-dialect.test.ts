@@ -1,7 +1,7 @@
 /** The dialect alone, without a gateway: every call is answered once, in the shape that it came in, whatever arrives and in whatever order. */
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { JsonRpcDialect } from "../../src/gateway/json-rpc-dialect.ts";
+import { JsonRpcDialect } from "../../src/gateway/json-rpc/dialect.ts";
 import type { RequestFrame } from "../../src/protocol/frame.ts";
 import { FrameSocket, type WebSocketLike } from "../../src/transport/frame-socket.ts";
 import { at } from "../support/raw-client.ts";

@@ -6,7 +6,7 @@ import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { createGateway } from "../../src/gateway/index.ts";
-import { proveLocal } from "../../src/gateway/local-peer.ts";
+import { proveLocal } from "../../src/gateway/arrival/local-peer.ts";
 import type { PairingPolicy } from "../../src/pairing/decide-pairing.ts";
 
 const caller = join(import.meta.dirname, "../support/local-caller.ts");

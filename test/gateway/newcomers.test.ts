@@ -1,6 +1,6 @@
 import { Socket } from "node:net";
 import { expect, test } from "vitest";
-import { type NewcomerLimit, Newcomers } from "../../src/gateway/newcomers.ts";
+import { type NewcomerLimit, Newcomers } from "../../src/gateway/arrival/newcomers.ts";
 import { testRuntime } from "../support/world.ts";
 
 /** Counts of cut connections and of the lines about them, and a way to come from an address. */

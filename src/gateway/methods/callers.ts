@@ -1,7 +1,7 @@
 /** Who calls a method, and how far that reaches. */
 import { isInternalClient } from "../../pairing/decide-auth.ts";
 import { missingScope } from "../../protocol/wire-error.ts";
-import type { Decider } from "../change-parts.ts";
+import type { Decider } from "../records/change-parts.ts";
 import type { Session } from "../session.ts";
 
 /** The caller, for the audit line. */

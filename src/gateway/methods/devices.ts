@@ -5,7 +5,7 @@ import { holdsScopes } from "../../protocol/vocabulary.ts";
 import { invalidRequest, missingScope, RequestRefused } from "../../protocol/wire-error.ts";
 import type { CallContext } from "../dispatch.ts";
 import type { Session } from "../session.ts";
-import { deviceSummary, endOf } from "../summaries.ts";
+import { deviceSummary, endOf } from "../records/summaries.ts";
 import { assertOwnDevice, deciderOf, isLimitedToOwnDevice, rotatesOwnToken } from "./callers.ts";
 import type { MethodHouse } from "./house.ts";
 

@@ -1,15 +1,15 @@
 /** What every method works with. */
 import type { PublicIdentity } from "../../identity/device-identity.ts";
 import type { Runtime } from "../../runtime.ts";
-import type { DeviceTokens } from "../device-tokens.ts";
-import type { Devices } from "../devices.ts";
+import type { DeviceTokens } from "../records/device-tokens.ts";
+import type { Devices } from "../records/devices.ts";
 import type { Endpoint } from "../endpoint.ts";
-import type { Invites } from "../invites.ts";
+import type { Invites } from "../records/invites.ts";
 import type { Invokes } from "../invokes.ts";
 import type { GatewayPolicy } from "../options.ts";
 import type { Sessions } from "../sessions.ts";
-import type { Surfaces } from "../surfaces.ts";
-import type { Tables } from "../tables.ts";
+import type { Surfaces } from "../records/surfaces.ts";
+import type { Tables } from "../records/tables.ts";
 
 export interface MethodHouse {
   readonly tables: Tables;

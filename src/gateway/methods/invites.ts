@@ -10,7 +10,7 @@ import { invalidRequest } from "../../protocol/wire-error.ts";
 import { credentialDigest } from "../../secret.ts";
 import type { CallContext } from "../dispatch.ts";
 import { pinFor, reachableUrl } from "../endpoint.ts";
-import { inviteSummary } from "../invites.ts";
+import { inviteSummary } from "../records/invites.ts";
 import { deciderOf } from "./callers.ts";
 import type { MethodHouse } from "./house.ts";
 

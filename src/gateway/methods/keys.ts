@@ -4,9 +4,9 @@ import { type NewKey, rekeyDevice, rekeySurfaceRequest } from "../../pairing/rek
 import { closeCodes } from "../../protocol/close.ts";
 import type { MethodHandlers } from "../../protocol/methods.ts";
 import { invalidRequest } from "../../protocol/wire-error.ts";
-import { auditFields, knownDevice } from "../change-parts.ts";
+import { auditFields, knownDevice } from "../records/change-parts.ts";
 import type { CallContext } from "../dispatch.ts";
-import type { Change } from "../tables.ts";
+import type { Change } from "../records/tables.ts";
 import { deciderOf } from "./callers.ts";
 import type { MethodHouse } from "./house.ts";
 

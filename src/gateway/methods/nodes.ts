@@ -5,7 +5,7 @@ import type { MethodHandlers, NodeSummary } from "../../protocol/methods.ts";
 import { holdsScope } from "../../protocol/vocabulary.ts";
 import { invalidRequest, missingScope } from "../../protocol/wire-error.ts";
 import type { CallContext } from "../dispatch.ts";
-import { approvedSurface, nodeSummary, surfaceSummary } from "../summaries.ts";
+import { approvedSurface, nodeSummary, surfaceSummary } from "../records/summaries.ts";
 import { assertOwnDevice, deciderOf } from "./callers.ts";
 import type { MethodHouse } from "./house.ts";
 

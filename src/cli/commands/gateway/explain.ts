@@ -97,7 +97,7 @@ async function describedCaller(
   dialect: Spoken,
 ): Promise<{ readonly name: string; readonly caller: DescribedCaller }> {
   const { readCaller } = await import("../../described-caller.ts");
-  const { readStoredDevices } = await import("../../../gateway/stored-devices.ts");
+  const { readStoredDevices } = await import("../../../gateway/records/stored-devices.ts");
   const { readTextFile } = await import("../../../store/atomic-file.ts");
   const { OpenClawError } = await import("../../../errors.ts");
   const text = path === "-" ? await context.readStdin("--as -") : await readTextFile(path);

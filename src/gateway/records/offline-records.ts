@@ -2,18 +2,18 @@
  * What a gateway remembers, for the owner of its state directory: with or without a gateway that runs, and whatever that one thinks of them
  * (auth.md § 4). Every change is one transaction on the same store, with its audit line; a running gateway takes it over.
  */
-import type { PublicIdentity } from "../identity/device-identity.ts";
-import type { DeviceAsk } from "../pairing/requests.ts";
-import type { KnownRequest, PairedDevice, PendingDevice } from "../protocol/methods.ts";
-import { fromWireError, RequestRefused } from "../protocol/wire-error.ts";
-import type { Runtime } from "../runtime.ts";
-import { OpenClawError } from "../errors.ts";
-import type { RecordStore } from "../store/record-store.ts";
+import type { PublicIdentity } from "../../identity/device-identity.ts";
+import type { DeviceAsk } from "../../pairing/requests.ts";
+import type { KnownRequest, PairedDevice, PendingDevice } from "../../protocol/methods.ts";
+import { fromWireError, RequestRefused } from "../../protocol/wire-error.ts";
+import type { Runtime } from "../../runtime.ts";
+import { OpenClawError } from "../../errors.ts";
+import type { RecordStore } from "../../store/record-store.ts";
 import type { Decider } from "./change-parts.ts";
 import { DeviceTokens } from "./device-tokens.ts";
 import { Devices } from "./devices.ts";
-import { policyOf } from "./options.ts";
-import { Sessions } from "./sessions.ts";
+import { policyOf } from "../options.ts";
+import { Sessions } from "../sessions.ts";
 import { deviceSummary, endOf } from "./summaries.ts";
 import { Tables } from "./tables.ts";
 

@@ -1,7 +1,7 @@
 /** When devices were last here: gathered in memory, written in batches, so that no handshake waits for it. */
-import type { Runtime } from "../runtime.ts";
+import type { Runtime } from "../../runtime.ts";
 import type { Devices } from "./devices.ts";
-import type { Session } from "./session.ts";
+import type { Session } from "../session.ts";
 
 interface Seen {
   readonly atMs: number;

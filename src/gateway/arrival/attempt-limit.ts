@@ -1,6 +1,6 @@
 /** Who tries too many wrong credentials is not listened to for a while (auth.md § 5): counted by client address and kind of credential. */
 import { isIPv6 } from "node:net";
-import type { Runtime } from "../runtime.ts";
+import type { Runtime } from "../../runtime.ts";
 
 export interface AttemptLimits {
   /** Wrong attempts of one address, with one kind of credential, within the window. */

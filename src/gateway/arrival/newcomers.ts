@@ -3,7 +3,7 @@
  * read. Who has shown it is not counted any more, so that a full house keeps nobody out who is in.
  */
 import type { Server, Socket } from "node:net";
-import type { Runtime } from "../runtime.ts";
+import type { Runtime } from "../../runtime.ts";
 import { plainAddress } from "./address-list.ts";
 import { networkOf } from "./attempt-limit.ts";
 

@@ -1,12 +1,12 @@
 /** The gate of the device's key: its signature over our nonce and the credential. */
-import { type DeviceProof, proofFailures, verifyProof } from "../identity/signature.ts";
-import { maxClockSkewMs } from "../protocol/limits.ts";
-import type { RefusalCode } from "../protocol/refusals.ts";
-import { signedToken } from "../protocol/signed-payload.ts";
-import type { Role } from "../protocol/vocabulary.ts";
-import type { Arrival, Gatehouse } from "./gatehouse.ts";
-import { type ConnectRefusal, refuseConnect } from "./refusal.ts";
-import { accepted, passed, refused, type TraceStep } from "./trace.ts";
+import { type DeviceProof, proofFailures, verifyProof } from "../../identity/signature.ts";
+import { maxClockSkewMs } from "../../protocol/limits.ts";
+import type { RefusalCode } from "../../protocol/refusals.ts";
+import { signedToken } from "../../protocol/signed-payload.ts";
+import type { Role } from "../../protocol/vocabulary.ts";
+import type { Arrival, Gatehouse } from "../gatehouse.ts";
+import { type ConnectRefusal, refuseConnect } from "../refusal.ts";
+import { accepted, passed, refused, type TraceStep } from "../trace.ts";
 
 export function proofStep(proof: ProofOutcome | undefined): TraceStep {
   if (proof === undefined) return passed("device-proof", "the connect carries no device");

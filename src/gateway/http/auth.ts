@@ -1,20 +1,20 @@
 /** Who sends an HTTP request: its credentials, held against the same decision that a connect goes through (auth.md § 7). */
 import type { IncomingMessage } from "node:http";
-import { type AuthMethod, decideAuth, isSharedSecret, type Presented } from "../pairing/decide-auth.ts";
-import { scopesOfUser } from "../pairing/decide-pairing.ts";
-import type { DeviceRecord } from "../pairing/records.ts";
-import { atTime } from "../pairing/token-handover.ts";
-import { operatorScopes, type Role } from "../protocol/vocabulary.ts";
-import type { Runtime } from "../runtime.ts";
-import { type CredentialDigest, credentialDigest, hashSecret } from "../secret.ts";
-import type { AttemptLimit } from "./attempt-limit.ts";
-import type { Invites } from "./invites.ts";
-import { proveLocal } from "./local-peer.ts";
-import type { GatewayPolicy } from "./options.ts";
-import type { Peer } from "./peer.ts";
-import { lostUnder } from "./standing.ts";
-import type { Tables } from "./tables.ts";
-import { refused, type TraceStep } from "./trace.ts";
+import { type AuthMethod, decideAuth, isSharedSecret, type Presented } from "../../pairing/decide-auth.ts";
+import { scopesOfUser } from "../../pairing/decide-pairing.ts";
+import type { DeviceRecord } from "../../pairing/records.ts";
+import { atTime } from "../../pairing/token-handover.ts";
+import { operatorScopes, type Role } from "../../protocol/vocabulary.ts";
+import type { Runtime } from "../../runtime.ts";
+import { type CredentialDigest, credentialDigest, hashSecret } from "../../secret.ts";
+import type { AttemptLimit } from "../arrival/attempt-limit.ts";
+import type { Invites } from "../records/invites.ts";
+import { proveLocal } from "../arrival/local-peer.ts";
+import type { GatewayPolicy } from "../options.ts";
+import type { Peer } from "../arrival/peer.ts";
+import { lostUnder } from "../standing.ts";
+import type { Tables } from "../records/tables.ts";
+import { refused, type TraceStep } from "../trace.ts";
 
 export interface HttpAuthHouse {
   readonly policy: GatewayPolicy;

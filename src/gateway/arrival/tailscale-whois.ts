@@ -1,9 +1,9 @@
 /** Who of a tailnet has an address: asked of the `tailscale` program, whose answer is kept for a moment. */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import type { TailscaleFacts } from "../pairing/vouched.ts";
-import { isObject } from "../protocol/frame.ts";
-import type { Runtime } from "../runtime.ts";
+import type { TailscaleFacts } from "../../pairing/vouched.ts";
+import { isObject } from "../../protocol/frame.ts";
+import type { Runtime } from "../../runtime.ts";
 import type { Whois } from "./vouching.ts";
 
 const run = promisify(execFile);

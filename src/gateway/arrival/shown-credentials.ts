@@ -1,12 +1,12 @@
 /** What a connect shows for itself: which credentials, of which kinds, how often wrong, and whether it needs any. */
-import type { LocalVerdict } from "../pairing/decide-auth.ts";
-import type { InviteVerdict } from "../pairing/invites.ts";
-import type { TokenRecord } from "../pairing/records.ts";
-import { liveHashes } from "../pairing/token-handover.ts";
-import type { Role } from "../protocol/vocabulary.ts";
-import { hashSecret } from "../secret.ts";
+import type { LocalVerdict } from "../../pairing/decide-auth.ts";
+import type { InviteVerdict } from "../../pairing/invites.ts";
+import type { TokenRecord } from "../../pairing/records.ts";
+import { liveHashes } from "../../pairing/token-handover.ts";
+import type { Role } from "../../protocol/vocabulary.ts";
+import { hashSecret } from "../../secret.ts";
 import type { CredentialClass } from "./attempt-limit.ts";
-import type { Arrival, Gatehouse } from "./gatehouse.ts";
+import type { Arrival, Gatehouse } from "../gatehouse.ts";
 import { proveLocal } from "./local-peer.ts";
 import type { Peer } from "./peer.ts";
 

@@ -2,8 +2,8 @@
  * `gateway.http.routes`: which local service answers which paths (auth.md § 7). A path may be written in many ways that a service takes for the
  * same one; a route counts only for the plainest of them, so that no other spelling leads past the scope of a narrower route.
  */
-import { OpenClawError } from "../errors.ts";
-import { operatorScopes } from "../protocol/vocabulary.ts";
+import { OpenClawError } from "../../errors.ts";
+import { operatorScopes } from "../../protocol/vocabulary.ts";
 
 export interface HttpRoute {
   /** `/v1/` and `/v1` both mean that path and all below it. */

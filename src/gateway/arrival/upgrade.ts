@@ -1,16 +1,16 @@
 /** The HTTP upgrade: what may be decided before a WebSocket exists (auth.md § 1). */
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { isSharedSecret } from "../pairing/decide-auth.ts";
-import { type CredentialDigest, credentialDigest } from "../secret.ts";
-import { refuseUpgrade, refuseUpgradeWithText } from "./http.ts";
+import { isSharedSecret } from "../../pairing/decide-auth.ts";
+import { type CredentialDigest, credentialDigest } from "../../secret.ts";
+import { refuseUpgrade, refuseUpgradeWithText } from "../http/answers.ts";
 import type { AttemptLimit } from "./attempt-limit.ts";
-import type { Invites } from "./invites.ts";
+import type { Invites } from "../records/invites.ts";
 import { proveLocal } from "./local-peer.ts";
-import type { GatewayPolicy } from "./options.ts";
+import type { GatewayPolicy } from "../options.ts";
 import type { Peer } from "./peer.ts";
-import type { Tables } from "./tables.ts";
-import { type DecisionListeners, passed, type RefusalFacts, refused, reportRefusal, type TraceStep } from "./trace.ts";
+import type { Tables } from "../records/tables.ts";
+import { type DecisionListeners, passed, type RefusalFacts, refused, reportRefusal, type TraceStep } from "../trace.ts";
 
 export interface UpgradeHouse extends DecisionListeners {
   readonly policy: GatewayPolicy;

@@ -2,7 +2,7 @@
  * Invites as this gateway keeps them: made, looked at, withdrawn, used. The use is one change: the invite is bound, the device and its
  * first command list are approved and its token exists, or nothing of it has happened.
  */
-import { coversSurface, type DeclaredSurface } from "../pairing/command-policy.ts";
+import { coversSurface, type DeclaredSurface } from "../../pairing/command-policy.ts";
 import {
   defaultInviteLifeMs,
   endOf,
@@ -15,16 +15,16 @@ import {
   isForgettableInvite,
   judgeInvite,
   maxOpenInvites,
-} from "../pairing/invites.ts";
-import type { DeviceRecord } from "../pairing/records.ts";
-import { approveDevice, type DeviceAsk, isOpen, optional } from "../pairing/requests.ts";
-import type { InviteSummary } from "../protocol/methods.ts";
-import { invalidRequest } from "../protocol/wire-error.ts";
-import type { Runtime } from "../runtime.ts";
-import { type CredentialDigest, hashSecret } from "../secret.ts";
+} from "../../pairing/invites.ts";
+import type { DeviceRecord } from "../../pairing/records.ts";
+import { approveDevice, type DeviceAsk, isOpen, optional } from "../../pairing/requests.ts";
+import type { InviteSummary } from "../../protocol/methods.ts";
+import { invalidRequest } from "../../protocol/wire-error.ts";
+import type { Runtime } from "../../runtime.ts";
+import { type CredentialDigest, hashSecret } from "../../secret.ts";
 import { auditFields, type Decider } from "./change-parts.ts";
 import type { DeviceTokens } from "./device-tokens.ts";
-import type { Sessions } from "./sessions.ts";
+import type { Sessions } from "../sessions.ts";
 import type { Change, Tables } from "./tables.ts";
 
 export interface InvitesOptions {

@@ -9,7 +9,7 @@ import {
   type TailscaleFacts,
   type TailscaleMode,
   type Vouched,
-} from "../pairing/vouched.ts";
+} from "../../pairing/vouched.ts";
 import { AddressList, plainAddress } from "./address-list.ts";
 
 /** Who is believed, compiled once for each configuration. */

@@ -1,7 +1,7 @@
 /** What the gateway counts, in the text format that Prometheus reads (version 0.0.4). */
-import { version } from "../version.ts";
-import type { NewcomerLimit } from "./newcomers.ts";
-import type { ConnectionDecision } from "./options.ts";
+import { version } from "../../version.ts";
+import type { NewcomerLimit } from "../arrival/newcomers.ts";
+import type { ConnectionDecision } from "../options.ts";
 
 /** What is true at this moment and needs no counting. */
 export interface Gauges {

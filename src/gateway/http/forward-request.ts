@@ -9,7 +9,7 @@ import {
 import { request as requestHttps } from "node:https";
 import type { Socket } from "node:net";
 import { pipeline } from "node:stream";
-import type { Runtime } from "../runtime.ts";
+import type { Runtime } from "../../runtime.ts";
 import { hasBody } from "./forward-headers.ts";
 
 export interface Forward {

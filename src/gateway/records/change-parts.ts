@@ -1,7 +1,7 @@
 /** What changes to the tables have in common: finding what they are about, or saying what became of it; and the audit line's facts. */
-import type { Approver, DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord } from "../pairing/records.ts";
-import { isForgettable, isOpen, optional } from "../pairing/requests.ts";
-import { invalidRequest } from "../protocol/wire-error.ts";
+import type { Approver, DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord } from "../../pairing/records.ts";
+import { isForgettable, isOpen, optional } from "../../pairing/requests.ts";
+import { invalidRequest } from "../../protocol/wire-error.ts";
 import type { Change } from "./tables.ts";
 
 /** Who decided: for the audit line. */

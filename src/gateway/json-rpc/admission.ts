@@ -2,16 +2,16 @@
  * A JSON-RPC connect at the gates: what it asks for in the words of the gates, and what they said in its own. Which proof counts, and for
  * what, is decided where it is decided for everybody.
  */
-import { findKeyless, hasUsedToken, neverKeyless, usedToken } from "../pairing/keyless.ts";
-import type { DeviceRecord } from "../pairing/records.ts";
-import { optional } from "../pairing/requests.ts";
-import { mostOf, type RpcRole, unstatedPlatform } from "../protocol/json-rpc-connect.ts";
-import { holdsScope, jsonRpcClientId, operatorScopes } from "../protocol/vocabulary.ts";
-import { hashSecret } from "../secret.ts";
-import type { Admission, Arrival, Gatehouse } from "./gatehouse.ts";
-import { admit } from "./handshake.ts";
-import type { RemovedScopes } from "./session.ts";
-import type { TraceStep } from "./trace.ts";
+import { findKeyless, hasUsedToken, neverKeyless, usedToken } from "../../pairing/keyless.ts";
+import type { DeviceRecord } from "../../pairing/records.ts";
+import { optional } from "../../pairing/requests.ts";
+import { mostOf, type RpcRole, unstatedPlatform } from "../../protocol/json-rpc-connect.ts";
+import { holdsScope, jsonRpcClientId, operatorScopes } from "../../protocol/vocabulary.ts";
+import { hashSecret } from "../../secret.ts";
+import type { Admission, Arrival, Gatehouse } from "../gatehouse.ts";
+import { admit } from "../handshake.ts";
+import type { RemovedScopes } from "../session.ts";
+import type { TraceStep } from "../trace.ts";
 
 type Admitted = Admission & { readonly ok: true };
 

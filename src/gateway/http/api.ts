@@ -3,10 +3,10 @@
  * and the services of `gateway.http.routes`. A request passes path, origin, credential, scope and method, in this order.
  */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
-import { systemCode } from "../errors.ts";
-import { holdsScope } from "../protocol/vocabulary.ts";
-import type { LogFields } from "../runtime.ts";
-import { corsHeaders, isPreflight, originStep, preflightHeaders } from "./browser-origin.ts";
+import { systemCode } from "../../errors.ts";
+import { holdsScope } from "../../protocol/vocabulary.ts";
+import type { LogFields } from "../../runtime.ts";
+import { corsHeaders, isPreflight, originStep, preflightHeaders } from "../arrival/browser-origin.ts";
 import { requestHeaders, responseHeaders } from "./forward-headers.ts";
 import { forwardRequest } from "./forward-request.ts";
 import {
@@ -17,14 +17,14 @@ import {
   type HttpAuthHouse,
   type HttpCaller,
   isOwnAuthorization,
-} from "./http-auth.ts";
-import { findRoute, ownPaths, readTarget, type Route, type Target, upstreamTarget } from "./http-routes.ts";
-import { discardRest, type HttpError, sendError, sendJson, sendText } from "./http.ts";
+} from "./auth.ts";
+import { findRoute, ownPaths, readTarget, type Route, type Target, upstreamTarget } from "./routes.ts";
+import { discardRest, type HttpError, sendError, sendJson, sendText } from "./answers.ts";
 import { type Metrics, metricsType } from "./metrics.ts";
 import type { OpenRequests } from "./open-requests.ts";
-import type { Peer } from "./peer.ts";
-import { type DecisionListeners, refused, type TraceStep, whereFields } from "./trace.ts";
-import { reportHttp } from "./upgrade.ts";
+import type { Peer } from "../arrival/peer.ts";
+import { type DecisionListeners, refused, type TraceStep, whereFields } from "../trace.ts";
+import { reportHttp } from "../arrival/upgrade.ts";
 
 export interface HttpHouse extends HttpAuthHouse, DecisionListeners {
   /** As they are at this moment. */

@@ -1,8 +1,8 @@
 /** Records as the methods show them: never a token, a hash or a salt. */
-import { effectiveCommands } from "../pairing/command-policy.ts";
-import type { DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord, TokenRecord } from "../pairing/records.ts";
-import { isOpen, optional } from "../pairing/requests.ts";
-import { surfaceApprovalScopes } from "../pairing/scopes.ts";
+import { effectiveCommands } from "../../pairing/command-policy.ts";
+import type { DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord, TokenRecord } from "../../pairing/records.ts";
+import { isOpen, optional } from "../../pairing/requests.ts";
+import { surfaceApprovalScopes } from "../../pairing/scopes.ts";
 import type {
   ApprovedSurface,
   KnownRequest,
@@ -11,10 +11,10 @@ import type {
   PendingDevice,
   PendingSurface,
   TokenSummary,
-} from "../protocol/methods.ts";
-import { pairingRequestLifeMs } from "../protocol/limits.ts";
-import type { PairingCode } from "../protocol/pairing-code.ts";
-import type { Session } from "./session.ts";
+} from "../../protocol/methods.ts";
+import { pairingRequestLifeMs } from "../../protocol/limits.ts";
+import type { PairingCode } from "../../protocol/pairing-code.ts";
+import type { Session } from "../session.ts";
 
 export function pendingSummary(request: DeviceRequestRecord, sas: PairingCode | undefined): PendingDevice {
   const { createdAtMs: _createdAtMs, resolution: _resolution, round: _round, ...shown } = request;

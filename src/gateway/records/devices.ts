@@ -1,18 +1,18 @@
 /** The first layer: devices and their requests. Every change is durable before it is told, and acted on at once. */
-import { codeOf, nextRound, offerOf } from "../pairing/code-rounds.ts";
-import type { ApprovedVia, DeviceRecord, DeviceRequestRecord } from "../pairing/records.ts";
-import { approveDevice, askForDevice, type DeviceAsk, isOpen, optional } from "../pairing/requests.ts";
-import { outlivesRotation } from "../pairing/token-handover.ts";
-import { followRequest, matchesRequest } from "../pairing/supersession.ts";
-import { closeCodes } from "../protocol/close.ts";
-import { pairingRequestLifeMs } from "../protocol/limits.ts";
-import type { SasAnswer, SasOffer } from "../protocol/sas.ts";
-import type { PendingDevice } from "../protocol/methods.ts";
-import type { Runtime } from "../runtime.ts";
+import { codeOf, nextRound, offerOf } from "../../pairing/code-rounds.ts";
+import type { ApprovedVia, DeviceRecord, DeviceRequestRecord } from "../../pairing/records.ts";
+import { approveDevice, askForDevice, type DeviceAsk, isOpen, optional } from "../../pairing/requests.ts";
+import { outlivesRotation } from "../../pairing/token-handover.ts";
+import { followRequest, matchesRequest } from "../../pairing/supersession.ts";
+import { closeCodes } from "../../protocol/close.ts";
+import { pairingRequestLifeMs } from "../../protocol/limits.ts";
+import type { SasAnswer, SasOffer } from "../../protocol/sas.ts";
+import type { PendingDevice } from "../../protocol/methods.ts";
+import type { Runtime } from "../../runtime.ts";
 import { approverOf, auditFields, type Decider, knownDevice, openRequest, prune } from "./change-parts.ts";
 import type { DeviceTokens } from "./device-tokens.ts";
-import type { GatewayLimits } from "./options.ts";
-import type { Sessions } from "./sessions.ts";
+import type { GatewayLimits } from "../options.ts";
+import type { Sessions } from "../sessions.ts";
 import { pendingSummary } from "./summaries.ts";
 import type { Tables } from "./tables.ts";
 

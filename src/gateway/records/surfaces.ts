@@ -1,11 +1,11 @@
 /** The second layer: what nodes may be asked. Requests for command lists, their approval, and telling the node at once. */
-import { allowedSurface, coversSurface, type DeclaredSurface } from "../pairing/command-policy.ts";
-import type { DeviceRecord, SurfaceRequestRecord } from "../pairing/records.ts";
-import { optional } from "../pairing/requests.ts";
-import type { Runtime } from "../runtime.ts";
+import { allowedSurface, coversSurface, type DeclaredSurface } from "../../pairing/command-policy.ts";
+import type { DeviceRecord, SurfaceRequestRecord } from "../../pairing/records.ts";
+import { optional } from "../../pairing/requests.ts";
+import type { Runtime } from "../../runtime.ts";
 import { approverOf, auditFields, type Decider, knownDevice, openRequest, prune } from "./change-parts.ts";
-import type { GatewayPolicy } from "./options.ts";
-import type { Sessions } from "./sessions.ts";
+import type { GatewayPolicy } from "../options.ts";
+import type { Sessions } from "../sessions.ts";
 import { surfaceSummary } from "./summaries.ts";
 import type { Tables } from "./tables.ts";
 

@@ -1,7 +1,7 @@
 /** Web pages that send HTTP requests: whose they are, and what their browsers are told (the Fetch standard's CORS protocol). */
 import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { isAllowedOrigin, type Peer } from "./peer.ts";
-import { accepted, passed, refused, type TraceStep } from "./trace.ts";
+import { accepted, passed, refused, type TraceStep } from "../trace.ts";
 
 /** Whether the page, if there is one behind the request, may ask here at all. */
 export function originStep(

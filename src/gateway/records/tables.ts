@@ -1,10 +1,10 @@
 /** What a gateway remembers, in memory for every frame and in the store for every restart. */
-import type { LogFields, Runtime } from "../runtime.ts";
-import type { DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord } from "../pairing/records.ts";
-import type { InviteRecord } from "../pairing/invites.ts";
-import { liveHashes } from "../pairing/token-handover.ts";
-import { isRole, type Role } from "../protocol/vocabulary.ts";
-import type { RecordStore, RecordTransaction } from "../store/record-store.ts";
+import type { LogFields, Runtime } from "../../runtime.ts";
+import type { DeviceRecord, DeviceRequestRecord, SurfaceRequestRecord } from "../../pairing/records.ts";
+import type { InviteRecord } from "../../pairing/invites.ts";
+import { liveHashes } from "../../pairing/token-handover.ts";
+import { isRole, type Role } from "../../protocol/vocabulary.ts";
+import type { RecordStore, RecordTransaction } from "../../store/record-store.ts";
 
 interface Rows {
   readonly devices: DeviceRecord;

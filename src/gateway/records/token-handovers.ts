@@ -3,14 +3,14 @@
  * answered when it is on the device's disk (device.token.delivered), and over when a connection came with the new token, or when its time is.
  * Everything that counts is in the store before it is said: whoever dies in between finds it there.
  */
-import type { DeviceRecord, TokenRecord } from "../pairing/records.ts";
-import { atTime, liveHashes, noteDelivered, rotationState } from "../pairing/token-handover.ts";
-import { closeCodes } from "../protocol/close.ts";
-import type { RotationProgress } from "../protocol/methods.ts";
-import type { TokenRotated } from "../protocol/token-rotated.ts";
-import type { Runtime } from "../runtime.ts";
-import type { Session } from "./session.ts";
-import type { Sessions } from "./sessions.ts";
+import type { DeviceRecord, TokenRecord } from "../../pairing/records.ts";
+import { atTime, liveHashes, noteDelivered, rotationState } from "../../pairing/token-handover.ts";
+import { closeCodes } from "../../protocol/close.ts";
+import type { RotationProgress } from "../../protocol/methods.ts";
+import type { TokenRotated } from "../../protocol/token-rotated.ts";
+import type { Runtime } from "../../runtime.ts";
+import type { Session } from "../session.ts";
+import type { Sessions } from "../sessions.ts";
 import type { Tables } from "./tables.ts";
 
 export interface TokenHandoversOptions {

@@ -1,7 +1,7 @@
 /** How the gateway's port says something over plain HTTP: errors as JSON (auth.md § 7), and how an upgrade is turned away. */
 import { STATUS_CODES, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import type { Runtime } from "../runtime.ts";
+import type { Runtime } from "../../runtime.ts";
 
 export interface HttpError {
   readonly status: number;

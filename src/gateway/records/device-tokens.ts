@@ -1,16 +1,16 @@
 /** The tokens of devices: handed out, replaced, ended; and with them the sessions that hang on them. */
 import { createSecretKey, type KeyObject } from "node:crypto";
-import type { DeviceRecord } from "../pairing/records.ts";
-import { noteUsed, type Overlap, rotationState } from "../pairing/token-handover.ts";
-import { issueToken, reissuableToken, revokeToken, widenToken } from "../pairing/tokens.ts";
-import { optional } from "../pairing/requests.ts";
-import { closeCodes } from "../protocol/close.ts";
-import { invalidRequest, type RequestRefused } from "../protocol/wire-error.ts";
-import type { Runtime } from "../runtime.ts";
-import { hashSecret } from "../secret.ts";
+import type { DeviceRecord } from "../../pairing/records.ts";
+import { noteUsed, type Overlap, rotationState } from "../../pairing/token-handover.ts";
+import { issueToken, reissuableToken, revokeToken, widenToken } from "../../pairing/tokens.ts";
+import { optional } from "../../pairing/requests.ts";
+import { closeCodes } from "../../protocol/close.ts";
+import { invalidRequest, type RequestRefused } from "../../protocol/wire-error.ts";
+import type { Runtime } from "../../runtime.ts";
+import { hashSecret } from "../../secret.ts";
 import { auditFields, type Decider, knownDevice } from "./change-parts.ts";
-import type { Session } from "./session.ts";
-import type { Sessions } from "./sessions.ts";
+import type { Session } from "../session.ts";
+import type { Sessions } from "../sessions.ts";
 import type { Tables } from "./tables.ts";
 import { TokenHandovers } from "./token-handovers.ts";
 

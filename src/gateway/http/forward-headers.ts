@@ -1,8 +1,8 @@
 /** Which headers pass between a client and the service behind a route, and which are the gateway's own word (RFC 9110 § 7.6, auth.md § 7). */
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from "node:http";
-import type { HttpCaller } from "./http-auth.ts";
-import { publicLocation, type Route } from "./http-routes.ts";
-import type { Peer } from "./peer.ts";
+import type { HttpCaller } from "./auth.ts";
+import { publicLocation, type Route } from "./routes.ts";
+import type { Peer } from "../arrival/peer.ts";
 
 /** Meant for the next hop only (RFC 9110 § 7.6.1), besides those that Connection names. */
 const hopByHop = new Set([

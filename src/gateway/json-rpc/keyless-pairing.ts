@@ -1,7 +1,7 @@
 /** `node.pair.request`: a client without a key asks for a token of its own, and is told it once a person has approved (auth.md § 6). */
-import { hasUsedToken, isGranted, keylessDeviceId, keylessScopes } from "../pairing/keyless.ts";
-import type { DeviceRecord, DeviceRequestRecord } from "../pairing/records.ts";
-import { type DeviceAsk, isOpen, optional } from "../pairing/requests.ts";
+import { hasUsedToken, isGranted, keylessDeviceId, keylessScopes } from "../../pairing/keyless.ts";
+import type { DeviceRecord, DeviceRequestRecord } from "../../pairing/records.ts";
+import { type DeviceAsk, isOpen, optional } from "../../pairing/requests.ts";
 import {
   type KeylessRequestParams,
   keylessRequestParams,
@@ -10,18 +10,18 @@ import {
   roleOf,
   type RpcRole,
   unstatedPlatform,
-} from "../protocol/json-rpc-connect.ts";
-import { pairingRequestLifeMs } from "../protocol/limits.ts";
-import { jsonRpcClientId } from "../protocol/vocabulary.ts";
-import { invalidRequest, RequestRefused } from "../protocol/wire-error.ts";
-import type { Runtime } from "../runtime.ts";
-import type { Devices } from "./devices.ts";
-import type { DeviceTokens } from "./device-tokens.ts";
-import { furtherMethod, type FurtherMethods } from "./dispatch.ts";
-import { refuseForNow } from "./refusal.ts";
-import type { Session } from "./session.ts";
-import type { Sessions } from "./sessions.ts";
-import type { Tables } from "./tables.ts";
+} from "../../protocol/json-rpc-connect.ts";
+import { pairingRequestLifeMs } from "../../protocol/limits.ts";
+import { jsonRpcClientId } from "../../protocol/vocabulary.ts";
+import { invalidRequest, RequestRefused } from "../../protocol/wire-error.ts";
+import type { Runtime } from "../../runtime.ts";
+import type { Devices } from "../records/devices.ts";
+import type { DeviceTokens } from "../records/device-tokens.ts";
+import { furtherMethod, type FurtherMethods } from "../dispatch.ts";
+import { refuseForNow } from "../refusal.ts";
+import type { Session } from "../session.ts";
+import type { Sessions } from "../sessions.ts";
+import type { Tables } from "../records/tables.ts";
 
 export interface KeylessPairingOptions {
   readonly tables: Tables;

@@ -1,5 +1,5 @@
 /** JSON-RPC 2.0 on a connection (auth.md § 6): the same requests, answers and events as in our own dialect, in other words. */
-import type { RequestFrame, WireError } from "../protocol/frame.ts";
+import type { RequestFrame, WireError } from "../../protocol/frame.ts";
 import {
   encodeBatch,
   encodeError,
@@ -9,14 +9,14 @@ import {
   type RpcFault,
   type RpcId,
   type RpcMessage,
-} from "../protocol/json-rpc.ts";
-import { readRpcConnect, type RpcRole } from "../protocol/json-rpc-connect.ts";
-import { maxBytesBeforeHello } from "../protocol/limits.ts";
-import { findMethod } from "../protocol/methods.ts";
-import type { FrameSocket } from "../transport/frame-socket.ts";
-import { type Dialect, type First, invalid } from "./dialect.ts";
-import type { FurtherMethods } from "./dispatch.ts";
-import { admitRpc } from "./json-rpc-admission.ts";
+} from "../../protocol/json-rpc.ts";
+import { readRpcConnect, type RpcRole } from "../../protocol/json-rpc-connect.ts";
+import { maxBytesBeforeHello } from "../../protocol/limits.ts";
+import { findMethod } from "../../protocol/methods.ts";
+import type { FrameSocket } from "../../transport/frame-socket.ts";
+import { type Dialect, type First, invalid } from "../dialect.ts";
+import type { FurtherMethods } from "../dispatch.ts";
+import { admitRpc } from "./admission.ts";
 
 export interface JsonRpcHouse {
   /** The methods that only this dialect has, for a client that came as `role`. */
