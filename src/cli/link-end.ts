@@ -10,7 +10,7 @@ import { type NodeEvent, runNode, stateAfter } from "../node/index.ts";
 import { Secret } from "../secret.ts";
 import { isAbandoned, type LinkRecord, listLinks, readLink, removeLink, writeLink } from "../state/link-record.ts";
 import { RunRecord } from "../state/run-record.ts";
-import { ownMark } from "../state/process-life.ts";
+import { ownMark } from "../store/process-life.ts";
 import { acquireLock } from "../store/lock.ts";
 import { version } from "../version.ts";
 import type { Context } from "./context.ts";

@@ -8,7 +8,7 @@ import * as v from "valibot";
 import { systemCode } from "../errors.ts";
 import { readTextFile, writeTextFile } from "../store/atomic-file.ts";
 import { readFailure, unreadable, writeFailure } from "../store/state-failure.ts";
-import { isAlive } from "./process-life.ts";
+import { isAlive } from "../store/process-life.ts";
 
 const linkRecord = v.object({
   version: v.literal(1),

@@ -6,7 +6,7 @@ import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Runtime } from "../runtime.ts";
 import { writeTextFile } from "../store/atomic-file.ts";
-import { isAlive, ownMark, type ProcessMark } from "./process-life.ts";
+import { isAlive, ownMark, type ProcessMark } from "../store/process-life.ts";
 
 export interface RunFacts extends ProcessMark {
   readonly kind: string;

@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import type { Runtime } from "../runtime.ts";
 import { readTextFile, writeTextFile } from "../store/atomic-file.ts";
-import { ownMark } from "./process-life.ts";
+import { ownMark } from "../store/process-life.ts";
 
 const request = v.object({
   requestId: v.string(),

@@ -11,7 +11,7 @@ import type { Runtime } from "../runtime.ts";
 import { readTextFile } from "../store/atomic-file.ts";
 import { makePrivateDirectory } from "../store/private-directory.ts";
 import { unreadable, writeFailure } from "../store/state-failure.ts";
-import { isAlive, ownMark } from "./process-life.ts";
+import { isAlive, ownMark } from "../store/process-life.ts";
 import { checkTunnelName, defaultTunnelName, fileNameOf, tunnelNameIn } from "./tunnel-name.ts";
 
 export interface TunnelRecord {

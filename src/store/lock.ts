@@ -4,13 +4,14 @@
  * A note beside it says who the owner is. It is for people only: nothing is decided by it.
  */
 import { closeSync, openSync } from "node:fs";
-import { readFile, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { OpenClawError, systemCode } from "../errors.ts";
 import { type Runtime, systemRuntime } from "../runtime.ts";
 import { readTextFile, writeTextFile } from "./atomic-file.ts";
 import { makePrivateDirectory } from "./private-directory.ts";
+import { isAlive, ownMark } from "./process-life.ts";
 import { retryWhileBusy } from "./retry-busy.ts";
 import { creationFailure, databaseFailure, isBusy } from "./sqlite-failure.ts";
 
@@ -106,7 +107,8 @@ function notePath(path: string): string {
 }
 
 async function ownNote(): Promise<string> {
-  return `${process.pid} ${(await processStart(process.pid)) ?? ""}\n`;
+  const { pid, processStart } = await ownMark();
+  return `${pid} ${processStart}\n`;
 }
 
 async function held(path: string, cause: unknown): Promise<OpenClawError> {
@@ -118,26 +120,10 @@ async function held(path: string, cause: unknown): Promise<OpenClawError> {
   });
 }
 
-/** Who the note says the owner is, if that very process still runs: a number alone may have passed to another one. */
+/** Who the note says the owner is, if that very process still runs. */
 async function ownerPid(path: string): Promise<number | undefined> {
   const note = await readTextFile(notePath(path)).catch(() => undefined);
-  const [, pid, start] = /^(\d+) (\d*)\n$/.exec(note ?? "") ?? [];
+  const [, pid, processStart = ""] = /^(\d+) (\d*)\n$/.exec(note ?? "") ?? [];
   if (pid === undefined) return undefined;
-  const startNow = (await processStart(Number(pid))) ?? "";
-  return startNow === start && isRunning(Number(pid)) ? Number(pid) : undefined;
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return systemCode(error) === "EPERM";
-  }
-}
-
-/** When a process started, in clock ticks since boot (proc_pid_stat(5), field 22); undefined where that is not told. */
-async function processStart(pid: number): Promise<string | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
-  // Field 2 is the program's name in parentheses and may hold spaces; field 3 follows the last parenthesis.
-  return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  return (await isAlive({ pid: Number(pid), processStart })) ? Number(pid) : undefined;
 }
