@@ -108,6 +108,8 @@ interface Sealing {
 interface Opening {
   /** Exchanged by the library while keys are. */
   readonly _onPayload: TakePayload;
+  /** How much there is of the length of the packet that is being read: none between two packets. */
+  readonly _lenBytes: number;
   inSeqno: number;
   decrypt: (data: Buffer, at: number) => number | undefined;
 }
@@ -133,7 +135,8 @@ function sealAhead(cipher: object): boolean {
 /** Has AES-GCM open with ciphers that are made ahead, and keep nothing of what it opens. False for anything else. */
 function openAhead(cipher: object): boolean {
   const key = gcmKey(cipher, ["_decipherSSLName", gcmDecipherKey, "_decipherIV"]);
-  if (key === undefined || !isOpening(cipher)) return false;
+  // The server's first packets come while its host key is still being looked at, and one of them may have come in part.
+  if (key === undefined || !isOpening(cipher) || cipher._lenBytes !== 0) return false;
   const opener = new GcmOpener(key, (payload) => {
     cipher.inSeqno = afterNumber(cipher.inSeqno);
     return cipher._onPayload(payload);

@@ -1,6 +1,7 @@
 /** Packets that cost little are the same packets, with every cipher and after every key exchange. */
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { Duplex, PassThrough } from "node:stream";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterAll, describe, expect, test } from "vitest";
@@ -56,6 +57,21 @@ test.each([1, 4, 8_191, 8_192, 32_767, 32_768, 65_537, 200_000])(
   },
 );
 
+test("a server's first packet that has come in part when the key exchange ends is read like any other", async () => {
+  await using sshd = await startSshd();
+  await using echo = await startEcho();
+  await using relay = await startSplittingRelay(sshd.port);
+  const dialAt = { host: "127.0.0.1", port: relay.port };
+  await using watched = await watchTunnel({
+    ssh: { ...optionsFor(sshd), dialAt },
+    forwards: [remote(`0:127.0.0.1:${echo.port}`)],
+  });
+  const payload = randomBytes(1024 * 1024);
+  const reply = await exchange(watched.tunnel.forwards()[0]?.port ?? 0, payload);
+  expect(sha256(reply)).toBe(sha256(payload));
+  expect(relay.hasSplit()).toBe(true);
+});
+
 describe("gathered writes", () => {
   test("arrive in order, as one piece for each turn", async () => {
     const pieces: string[] = [];
@@ -82,3 +98,43 @@ describe("gathered writes", () => {
     expect(Buffer.concat(await socket.toArray()).toString()).toBe("goodbye");
   });
 });
+
+/** More than a server's greeting, less than the greeting and its list of algorithms. */
+const listBytes = 500;
+/** The end of a packet that some servers send right behind their agreement: a list of extensions (RFC 8308 § 2.4). */
+const heldBackBytes = 20;
+
+/** A relay that holds back the end of what the server says with its agreement, until the client has answered that. */
+async function startSplittingRelay(targetPort: number) {
+  const sockets: Socket[] = [];
+  let hasSplit = false;
+  const server = createServer({ noDelay: true }, (near) => {
+    const far = connect({ host: "127.0.0.1", port: targetPort, noDelay: true });
+    sockets.push(near, far);
+    for (const socket of [near, far]) socket.on("error", () => {});
+    let passed = 0;
+    let held: Buffer | undefined;
+    near.on("data", (chunk: Buffer) => {
+      far.write(chunk);
+      if (held !== undefined) near.write(held);
+      held = undefined;
+    });
+    far.on("data", (chunk: Buffer) => {
+      const isAgreement = !hasSplit && passed > listBytes;
+      near.write(isAgreement ? chunk.subarray(0, -heldBackBytes) : chunk);
+      if (isAgreement) held = chunk.subarray(-heldBackBytes);
+      hasSplit ||= isAgreement;
+      passed += chunk.length;
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as AddressInfo).port,
+    hasSplit: () => hasSplit,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
