@@ -5,7 +5,7 @@
 import { connect, type NetConnectOpts, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
-/** As much as one read brings. */
+/** As much as one read brings: on a busy line four times what Node.js reads by itself, for a quarter of the turns. */
 const place = Buffer.allocUnsafeSlow(256 * 1024);
 
 type Take = (chunk: Buffer) => void;

@@ -41,14 +41,16 @@ interface ScriptedPoly1305 {
 const codeBytes = 16;
 const require = createRequire(import.meta.url);
 
-/** To be called before the library is loaded; later it does nothing. */
+/** To be called before the library is loaded; later, or with a library that keeps it elsewhere, it does nothing. */
 export function deferPoly1305(): void {
-  const path = require.resolve("ssh2/lib/protocol/crypto/poly1305.js");
-  if (require.cache[path] !== undefined) return;
+  const path = pathOf("ssh2/lib/protocol/crypto/poly1305.js");
+  if (path === undefined || require.cache[path] !== undefined) return;
   let authenticate: Authenticate | undefined;
   const begin = (): Authenticate => {
     delete require.cache[path];
-    void compile(require(path)).then((compiled) => (authenticate = compiled));
+    compile(require(path))
+      .then((compiled) => (authenticate = compiled))
+      .catch(() => {}); // the script does it too, only slower
     // The packet is there already, and compiling takes a moment.
     return byScript;
   };
@@ -62,6 +64,14 @@ export function deferPoly1305(): void {
         code.set((authenticate ??= begin())(...input)),
   };
   require.cache[path] = Object.assign(new Module(path), { loaded: true, exports: () => Promise.resolve(standIn) });
+}
+
+function pathOf(module: string): string | undefined {
+  try {
+    return require.resolve(module);
+  } catch {
+    return undefined;
+  }
 }
 
 async function compile(load: () => Promise<Compiled>): Promise<Authenticate> {
