@@ -6,7 +6,7 @@ import type { Gateway } from "../gateway/index.ts";
 import type { Context } from "./context.ts";
 import type { GatewaySetup } from "./gateway-setup.ts";
 
-/** Until it is disposed of. Each change is one event: `reloaded`, or `reload-failed` with the reason. */
+/** Until it is disposed of. Each change is one event: `reloaded`, with what has to wait for a restart, or `reload-failed` with the reason. */
 export function watchRules(context: Context, setup: GatewaySetup, gateway: Gateway): Disposable {
   const { config, product } = context.paths();
   let last: Promise<void> = Promise.resolve();
@@ -18,9 +18,11 @@ export function watchRules(context: Context, setup: GatewaySetup, gateway: Gatew
         // An editor or a full disk leaves such files behind. Rules that are meant to go can be taken out by name.
         if (wasThere.get(path) === true && !holdsSomething(path)) throw emptied(path);
       }
-      gateway.setRules(await setup.readRules());
+      const { rules, waiting } = await setup.readRules();
+      gateway.setRules(rules);
       for (const path of files) wasThere.set(path, holdsSomething(path));
-      context.output.event({ event: "reloaded" }, () => "the configuration was read again; its rules hold from now on");
+      const needsRestart = waiting.length === 0 ? {} : { needsRestart: waiting };
+      context.output.event({ event: "reloaded", ...needsRestart }, () => describeReload(waiting));
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       context.output.event(
@@ -36,6 +38,11 @@ export function watchRules(context: Context, setup: GatewaySetup, gateway: Gatew
     },
     context.runtime,
   );
+}
+
+function describeReload(waiting: readonly string[]): string {
+  const said = "the configuration was read again; its rules hold from now on";
+  return waiting.length === 0 ? said : `${said}; ${waiting.join(" and ")} only after a restart`;
 }
 
 function holdsSomething(path: string): boolean {

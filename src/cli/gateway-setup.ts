@@ -38,8 +38,8 @@ export interface GatewaySetup extends AsyncDisposable {
   readonly runDir: string;
   /** The made-up token of an ephemeral gateway: the only one that the ready event shows. */
   readonly shownToken: Secret | undefined;
-  /** The rules as the configuration has them now; throws what is wrong with it. */
-  readonly readRules: () => Promise<GatewayRules>;
+  /** The rules as the configuration has them now, and its settings that only count for a start; throws what is wrong with it. */
+  readonly readRules: () => Promise<{ readonly rules: GatewayRules; readonly waiting: readonly StartSetting[] }>;
 }
 
 /** Reads, makes and checks everything that a gateway needs before it listens. */
@@ -89,7 +89,8 @@ export async function prepareGateway(context: Context, flags: GatewayRunFlags): 
         const keptToken = isMade && token !== undefined ? async () => token : ownToken;
         const now = await readAuth(flags, changed, given, keptToken);
         assertGuarded(now.mode, listening.host);
-        return rulesOf(changed, now, fixed);
+        const waiting = startSettings.filter((key) => changed[key] !== settings[key]);
+        return { rules: rulesOf(changed, now, fixed), waiting };
       },
       [Symbol.asyncDispose]: () => made.disposeAsync(),
     };
@@ -119,6 +120,19 @@ export interface ForeseenGateway {
   readonly rules: GatewayRules;
   readonly settings: Settings;
 }
+
+/** What a gateway looks at once, when it starts. */
+const startSettings = [
+  "gateway.port",
+  "gateway.bind",
+  "gateway.customBindHost",
+  "gateway.tls.enabled",
+  "gateway.tls.certPath",
+  "gateway.tls.keyPath",
+  "gateway.tailscale.whoisCommand",
+] as const;
+
+type StartSetting = (typeof startSettings)[number];
 
 interface FixedRules {
   readonly internalSecret: Secret;

@@ -64,8 +64,8 @@ export function refuseAuth(
   });
 }
 
-/** Why nobody's word on a user was taken. */
-function vouchedSentence(reason: string): string | undefined {
+/** Why nobody's word on a user was taken; undefined for other reasons. */
+export function vouchedSentence(reason: string): string | undefined {
   const what =
     vouchedSentences[reason] ??
     (reason.startsWith("trusted_proxy_missing_header_") ? "a header that the proxy must set is missing" : undefined);

@@ -24,6 +24,7 @@ export function quickenPackets(client: Client, socket: Duplex): void {
     isLent = lendReads(socket, opensAhead ? (chunk) => socket.emit("data", chunk) : undefined) && opensAhead;
   });
   client.once("ready", () => {
+    if (isLent) return;
     // Behind the library's own listener: it has decrypted the chunk by now. Other ciphers may still hold a part of it.
     socket.on("data", (chunk: Buffer) => {
       if (!isLent && ciphersOf(client).some((cipher) => isKeyObject(Reflect.get(cipher, gcmDecipherKey)))) free(chunk);

@@ -35,6 +35,21 @@ test("a new token holds at once: who came with the old one is sent away with the
   await again[Symbol.asyncDispose]();
 });
 
+test("what only counts for a start is named, for as long as it waits for one", async () => {
+  await using home = await startGatewayHome();
+  const changed = async (words: string) => {
+    const from = home.gateway.events.items.length;
+    await succeed(home.run(words));
+    return home.gateway.event("reloaded", from);
+  };
+  expect(await changed("config set gateway.bind lan")).toEqual({ event: "reloaded", needsRestart: ["gateway.bind"] });
+  expect(await changed("config set gateway.port 24000")).toMatchObject({
+    needsRestart: ["gateway.port", "gateway.bind"],
+  });
+  await changed("config unset gateway.port");
+  expect(await changed("config unset gateway.bind")).toEqual({ event: "reloaded" });
+});
+
 test("a broken file changes nothing, and is told", async () => {
   await using home = await startGatewayHome();
   await change(home, "config set gateway.auth.token the-token-that-works-all-along");

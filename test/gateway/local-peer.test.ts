@@ -1,12 +1,13 @@
 /** Operators with the shared secret are enrolled silently only when their process is proven local (auth.md §§ 2, 8). */
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { createServer } from "node:net";
+import { type AddressInfo, createServer } from "node:net";
 import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { createGateway } from "../../src/gateway/index.ts";
 import { proveLocal } from "../../src/gateway/arrival/local-peer.ts";
+import { lookAtSystem, type SystemView } from "../../src/gateway/arrival/system-sockets.ts";
 import type { PairingPolicy } from "../../src/pairing/decide-pairing.ts";
 
 const caller = join(import.meta.dirname, "../support/local-caller.ts");
@@ -73,5 +74,23 @@ test("a port in use names the process that has it", async () => {
     code: "port-in-use",
     message: expect.stringContaining(`(pid ${process.pid})`),
   });
+  server.close();
+});
+
+test("however many ask at once, the system is looked at twice: now, and once for all who came meanwhile", async () => {
+  const [first, ...others] = Array.from({ length: 200 }, () => lookAtSystem());
+  const views = new Set(await Promise.all(others));
+  expect(views.size).toBe(1);
+  expect(views.has((await first) as SystemView)).toBe(false);
+  expect(await lookAtSystem()).not.toBe([...views][0]);
+});
+
+test("what is asked for while a look is under way is seen by one that began afterwards", async () => {
+  void lookAtSystem();
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const { sockets } = await lookAtSystem();
+  expect([...sockets.values()].some(({ localPort, isListening }) => isListening && localPort === port)).toBe(true);
   server.close();
 });

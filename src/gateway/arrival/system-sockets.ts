@@ -23,23 +23,55 @@ const tables = ["tcp", "tcp6", "udp", "udp6", "raw", "raw6"];
 const listening = "0A";
 
 /** Every internet socket of this network namespace by inode; empty where the system does not say. */
-export async function systemSockets(): Promise<ReadonlyMap<string, SystemSocket>> {
+async function systemSockets(): Promise<ReadonlyMap<string, SystemSocket>> {
   const texts = await Promise.all(tables.map((table) => readFile(`/proc/net/${table}`, "utf8").catch(() => "")));
   const rows = texts.flatMap((text) => text.split("\n").slice(1)).map(readRow);
   return new Map(rows.filter((row) => row !== undefined).map((row) => [row.inode, row]));
 }
 
-/** The processes that hold a socket. Those that we may not look into are not among them. */
-export async function socketHolders(inode: string): Promise<readonly SocketHolder[]> {
+/** The sockets, and the processes that hold one. Those that we may not look into are not among them. */
+export interface SystemView {
+  readonly sockets: ReadonlyMap<string, SystemSocket>;
+  readonly holdersOf: (inode: string) => readonly SocketHolder[];
+}
+
+let underWay: Promise<SystemView> | undefined;
+let next: Promise<SystemView> | undefined;
+
+/**
+ * A look at the whole system that begins now, or as soon as the one is over that is under way: who asks meanwhile shares it. A look takes
+ * tens of milliseconds, and whoever can open connections could otherwise have one made for each.
+ */
+export function lookAtSystem(): Promise<SystemView> {
+  if (underWay === undefined) return begin();
+  next ??= underWay.then(() => {
+    next = undefined;
+    return begin();
+  });
+  return next;
+}
+
+function begin(): Promise<SystemView> {
+  underWay = look().finally(() => (underWay = undefined));
+  return underWay;
+}
+
+async function look(): Promise<SystemView> {
+  const sockets = await systemSockets();
+  const holders = await socketHolders();
+  return { sockets, holdersOf: (inode) => holders.filter(({ inodes }) => inodes.includes(inode)) };
+}
+
+async function socketHolders(): Promise<readonly SocketHolder[]> {
   const pids = (await readdir("/proc").catch(() => [])).filter((name) => /^\d+$/u.test(name));
-  const holders = await Promise.all(pids.map(async (pid) => ({ pid: Number(pid), inodes: await socketsOf(pid) })));
-  return holders.filter(({ inodes }) => inodes.includes(inode));
+  return Promise.all(pids.map(async (pid) => ({ pid: Number(pid), inodes: await socketsOf(pid) })));
 }
 
 /** The process that listens on a TCP port, as `name (pid 123)`; undefined when the system does not tell. */
 export async function portHolder(port: number): Promise<{ readonly pid: number; readonly name: string } | undefined> {
-  const socket = [...(await systemSockets()).values()].find((row) => row.isListening && row.localPort === port);
-  const [holder] = socket === undefined ? [] : await socketHolders(socket.inode);
+  const { sockets, holdersOf } = await lookAtSystem();
+  const socket = [...sockets.values()].find((row) => row.isListening && row.localPort === port);
+  const [holder] = socket === undefined ? [] : holdersOf(socket.inode);
   if (holder === undefined) return undefined;
   return { pid: holder.pid, name: await programName(holder.pid) };
 }

@@ -12,6 +12,7 @@ import type { Invites } from "../records/invites.ts";
 import { proveLocal } from "../arrival/local-peer.ts";
 import type { GatewayPolicy } from "../options.ts";
 import type { Peer } from "../arrival/peer.ts";
+import { vouchedSentence } from "../refusal.ts";
 import { lostUnder } from "../standing.ts";
 import type { Tables } from "../records/tables.ts";
 import { refused, type TraceStep } from "../trace.ts";
@@ -91,7 +92,8 @@ export async function authenticateRequest(
   if (!decision.ok) {
     trace.push(refused("authentication", decision.reason));
     if (decision.reason.startsWith("trusted_proxy_") || decision.reason.startsWith("proxy_")) {
-      return { ok: false, status: 401, code: decision.reason, message: explanations.authorization_missing };
+      const message = vouchedSentence(decision.reason) ?? explanations.authorization_missing;
+      return { ok: false, status: 401, code: decision.reason, message };
     }
     if (!decision.wasWrong) return unauthorized("authorization_missing");
     attempts.wrong(peer.clientAddress, "token");
