@@ -76,12 +76,12 @@ export class Context {
     return streams.stdin.isTTY === true && this.#globals.json !== true && this.#globals.input !== false && !isCi;
   }
 
-  /** Milliseconds that one attempt of a one-shot command may take. */
   /** What `--timeout` says, where it was given. */
   get timeoutGivenMs(): number | undefined {
     return this.#globals.timeout === undefined ? undefined : this.timeoutMs;
   }
 
+  /** Milliseconds that one attempt of a one-shot command may take. */
   get timeoutMs(): number {
     return this.#clock.timeoutMs;
   }
@@ -123,7 +123,7 @@ export class Context {
     return this.#again({ env });
   }
 
-  /** The same command line where a file (`--env-file`) says which secrets the environment has. */
+  /** The same command line where a file (`--environment-file`) says which secrets the environment has. */
   async withEnvFile(path: string | undefined): Promise<Context> {
     if (path === undefined) return this;
     const { readEnvFile, withSecrets } = await import("../config/env-file.ts");

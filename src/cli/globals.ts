@@ -24,7 +24,10 @@ export const globalOptions: readonly (readonly [flags: string, description: stri
   ["--debug", "stack traces and a log with secrets masked, on stderr"],
   ["--no-color", "no colours"],
   ["--no-input", "never ask; fail and name the option that would have answered"],
-  ["--timeout <duration>", "how long a one-shot command may take (default: 10s)"],
+  [
+    "--timeout <duration>",
+    "how long a one-shot command may take (default: 10s; 30s where a service is started or stopped)",
+  ],
   ["--state-dir <dir>", "the state directory (default: ~/.openclaw)"],
   ["--config <file>", "the configuration file (default: <state>/toolkit/config.json5)"],
   ["--profile <name>", "a state directory of its own: <base>-<name>"],

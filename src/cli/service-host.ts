@@ -1,8 +1,9 @@
 /** The services of ours on this machine: which manager keeps them, whose a file is, and how a node in one is doing. */
 import { existsSync } from "node:fs";
+import { lstat } from "node:fs/promises";
 import { homedir, userInfo } from "node:os";
 import { join } from "node:path";
-import { isFailureCode, OpenClawError } from "../errors.ts";
+import { isFailure, isFailureCode, OpenClawError } from "../errors.ts";
 import { Launchd } from "../service/launchd.ts";
 import { programsIn } from "../service/run-program.ts";
 import type { ServiceManager, ServiceState } from "../service/service-manager.ts";
@@ -40,29 +41,39 @@ export interface ServedNode {
   readonly failure?: ReportFacts["failure"];
 }
 
-/** What keeps services on this machine. `no-service-manager` where we know none. */
+/** A service may take 10 s to stop, and is heard of after it was started. */
+const steeringMs = 30_000;
+
+/** What keeps services on this machine, for a command that starts or stops some of them: it has 30 s unless `--timeout` says otherwise. */
+export function steeredManager(context: Context): ServiceManager {
+  context.extendTimeout(steeringMs);
+  return serviceManager(context);
+}
+
+/** What keeps services on this machine, asked within the command's time. `no-service-manager` where we know none. */
 export function serviceManager(context: Context): ServiceManager {
   const { env } = context.options;
   const home = env["HOME"] || homedir();
+  const time = () => context.oneShotSignal;
   if (process.platform === "linux") {
     const uid = process.getuid?.() ?? 0;
     const runtimeDir = env["XDG_RUNTIME_DIR"] || usualRuntimeDirectory(uid);
     const seen = runtimeDir === undefined ? env : { ...env, XDG_RUNTIME_DIR: runtimeDir };
     const configHome = env["XDG_CONFIG_HOME"] || join(home, ".config");
-    return new Systemd({ configHome, run: programsIn(seen), advice: systemdAdvice(env, uid) });
+    return new Systemd({ configHome, run: programsIn(seen, time), advice: systemdAdvice(env, uid) });
   }
   if (process.platform === "darwin") {
     return new Launchd({
       home,
       uid: process.getuid?.() ?? 0,
-      run: programsIn(env),
+      run: programsIn(env, time),
       runtime: context.runtime,
       logOf: (name) => join(context.paths().logDir, `${name}.log`),
       advice: "log in at the machine's own screen as this user: agents live in a session there; --no-start only writes",
     });
   }
   throw new OpenClawError("no-service-manager", `openclaw keeps no services on this system (${process.platform})`, {
-    hint: "have the Task Scheduler, or what starts programs here, start openclaw node run --env-file <file>",
+    hint: "have the Task Scheduler, or what starts programs here, start openclaw node run --environment-file <file>",
   });
 }
 
@@ -106,14 +117,20 @@ export async function ownService(
   name: string,
 ): Promise<ServiceOwner | undefined> {
   const { unit, path } = manager.unitOf(name);
-  const text = await readTextFile(path);
+  // To write through it would replace a file of somebody else's.
+  const isLink = (await lstat(path).catch(() => undefined))?.isSymbolicLink() === true;
+  const text = isLink ? "" : await readTextFile(path);
   if (text === undefined) return undefined;
   const owner = ownerOf(text);
   if (owner === undefined) {
-    throw new OpenClawError("conflict", `${path} was not written by openclaw node install; it stays as it is`, {
-      hint: "move it away, or give the service a name of its own: openclaw node install <name>",
-      details: { path, unit },
-    });
+    throw new OpenClawError(
+      "conflict",
+      `${path} ${isLink ? "is a symbolic link, which openclaw node install never makes" : "was not written by openclaw node install"}; it stays as it is`,
+      {
+        hint: "move it away, or give the service a name of its own: openclaw node install <name>",
+        details: { path, unit },
+      },
+    );
   }
   if (owner.stateDir === context.paths().stateDir) return owner;
   throw new OpenClawError("conflict", `${unit} is the service of another state directory, ${owner.stateDir}`, {
@@ -148,8 +165,13 @@ export async function ownServices(context: Context, manager: ServiceManager): Pr
   return found.filter((owner) => owner !== undefined);
 }
 
-export async function viewService(manager: ServiceManager, owner: ServiceOwner): Promise<ServiceView> {
-  const state = await manager.state(owner.name).catch(() => undefined);
+/** The service as it is now, or as it was in the state that is given. */
+export async function viewService(
+  manager: ServiceManager,
+  owner: ServiceOwner,
+  given?: ServiceState,
+): Promise<ServiceView> {
+  const state = given ?? (await manager.state(owner.name).catch(unlessInterrupted));
   const isRunning = state?.run === "running" || state?.run === "restarting";
   return {
     name: owner.name,
@@ -165,6 +187,11 @@ export async function viewService(manager: ServiceManager, owner: ServiceOwner):
   };
 }
 
+/** What cannot be asked is not known; who was asked to stop goes no further. */
+function unlessInterrupted(error: unknown): undefined {
+  if (!isFailure(error)) throw error;
+}
+
 /** What the node in the service said last; undefined where it never said anything. */
 export async function servedNode(context: Context, name: string): Promise<ServedNode | undefined> {
   const report = await readReport(reportPath(context, name));
@@ -174,37 +201,59 @@ export async function servedNode(context: Context, name: string): Promise<Served
 /** Milliseconds between two looks at a service that is starting. */
 const lookMs = 100;
 
+/** Milliseconds that a node is waited for, unless `--timeout` says otherwise. */
+const settleMs = 10_000;
+
+/** A service that was started, and how its node is doing. */
+export interface StartedService {
+  readonly node: ServedNode;
+  readonly state: ServiceState;
+}
+
 /**
- * Waits until a node that was started at `sinceMs` or later is let in or waits for approval; whoever waits longer than a one-shot command may
- * take gets the state of that moment. A node that ended is its own failure, and one that never began is `failed` with its last lines.
+ * Waits until a node that was started at `sinceMs` or later is let in or waits for approval, for 10 s or until the command's time is used up;
+ * whoever has waited so long gets the state of that moment. A node that ended is its own failure, and one that never began is `failed` with
+ * its last lines.
  */
 export async function settledNode(
   context: Context,
   manager: ServiceManager,
   name: string,
   sinceMs: number,
-): Promise<ServedNode> {
-  const { runtime, timeoutMs, options } = context;
+): Promise<StartedService> {
+  const { runtime, timeoutGivenMs = settleMs, options, oneShotSignal: signal } = context;
   const path = reportPath(context, name);
   const begunMs = runtime.now();
   const freshReport = async () => {
     const report = await readReport(path);
     return report !== undefined && report.startedAtMs >= sinceMs ? report : undefined;
   };
+  let state = await manager.state(name);
   for (;;) {
-    const state = await manager.state(name);
     // After the state: who was stopped when it was asked has said so before.
     const report = await freshReport();
-    const isLate = runtime.now() - begunMs >= timeoutMs;
+    options.signal.throwIfAborted();
+    const isLate = signal.aborted || runtime.now() - begunMs >= timeoutGivenMs;
     // Who has failed says so just before it ends.
     if (report?.failure !== undefined && (state.run !== "running" || isLate)) {
       throw failureOf(context, name, report.failure);
     }
     const hasSettled = report?.state === "ready" || report?.state === "pairing-required";
-    if (report !== undefined && hasSettled) return nodeIn(report);
+    if (report !== undefined && hasSettled) return { node: nodeIn(report), state };
     if (state.run !== "running") throw await silentEnd(manager, name, state);
-    if (isLate) return report === undefined ? { state: "starting" } : nodeIn(report);
-    await runtime.sleep(lookMs, options.signal);
+    if (isLate) return { node: report === undefined ? { state: "starting" } : nodeIn(report), state };
+    await inTime(context, runtime.sleep(lookMs, signal));
+    state = (await inTime(context, manager.state(name))) ?? state;
+  }
+}
+
+/** What comes of it; undefined when the command's time is used up first. */
+async function inTime<T>({ oneShotSignal, options }: Context, action: Promise<T>): Promise<T | undefined> {
+  try {
+    return await action;
+  } catch (error) {
+    if (options.signal.aborted || !oneShotSignal.aborted) throw error;
+    return undefined;
   }
 }
 
@@ -244,7 +293,7 @@ async function silentEnd(
   { lastEnd, run }: ServiceState,
 ): Promise<OpenClawError> {
   const { unit } = manager.unitOf(name);
-  const log = await manager.lastLines(name, 10);
+  const log = await manager.lastLines(name, 10).catch(() => []);
   const how = lastEnd === undefined ? run : lastEnd;
   return new OpenClawError("failed", `the service ${unit} ended before its node had begun (${how})`, {
     hint: log.at(-1) ?? "its manager's log may say why",

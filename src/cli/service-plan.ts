@@ -31,7 +31,7 @@ export async function planService(
   command: Command,
   flags: NodeFlags,
 ): Promise<ServicePlan> {
-  const given = await context.withEnvFile(flags.envFile);
+  const given = await context.withEnvFile(flags.environmentFile);
   const secrets = await gatherSecrets(given, flags);
   const gateway = await checkAsNodeRun(
     given.inEnvironment(withSecrets(given.options.env, secrets)),
@@ -42,7 +42,7 @@ export async function planService(
   const environment = carriedEnvironment(context, flags);
   const words = [
     `--service=${name}`,
-    `--env-file=${envFile}`,
+    `--environment-file=${envFile}`,
     ...(await stateWords(context)),
     "--no-input",
     "--no-color",
@@ -137,7 +137,7 @@ function withoutSecrets({
   headerFile: _headerFile,
   pair: _pair,
   pairFile: _pairFile,
-  envFile: _envFile,
+  environmentFile: _environmentFile,
   ...flags
 }: NodeFlags): NodeFlags {
   return flags;
@@ -206,7 +206,7 @@ const notCarried: ReadonlySet<string> = new Set([
   "--header-file",
   "--pair",
   "--pair-file",
-  "--env-file",
+  "--environment-file",
   "--no-start",
 ]);
 

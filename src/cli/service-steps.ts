@@ -1,14 +1,22 @@
 /** What the commands about services do to them, step by step. */
 import { existsSync } from "node:fs";
 import { lstat, rm } from "node:fs/promises";
-import { formatEnvFile } from "../config/env-file.ts";
+import { formatEnvFile, readEnvFile, type SecretVariables } from "../config/env-file.ts";
 import { isFailure } from "../errors.ts";
 import type { ServiceManager } from "../service/service-manager.ts";
 import type { ServiceOwner } from "../service/service-spec.ts";
 import { lingers } from "../service/systemd.ts";
 import { writeTextFile } from "../store/atomic-file.ts";
 import type { Context } from "./context.ts";
-import { commandFor, type ServedNode, type ServiceView, settledNode, userName, viewService } from "./service-host.ts";
+import {
+  commandFor,
+  type ServedNode,
+  type ServiceView,
+  settledNode,
+  type StartedService,
+  userName,
+  viewService,
+} from "./service-host.ts";
 import { nodeLines, serviceLines } from "./service-lines.ts";
 import { reportPath } from "./service-node.ts";
 import type { ServicePlan } from "./service-plan.ts";
@@ -21,13 +29,19 @@ export async function writeService(manager: ServiceManager, { spec, secrets }: S
   await writeTextFile(manager.unitOf(name).path, manager.text(name, spec));
 }
 
+/** The names of the secrets that the service had and would no longer have. A file that cannot be read has none that anybody could name. */
+export async function droppedSecrets({ spec, secrets }: ServicePlan): Promise<readonly string[]> {
+  const before: SecretVariables = await readEnvFile(spec.owner.envFile).catch(() => ({}));
+  return Object.keys(before).filter((name) => !Object.hasOwn(secrets, name));
+}
+
 /** Starts the service, now and with each session, and waits for how its node is doing. */
 export async function startedService(
   context: Context,
   manager: ServiceManager,
   name: string,
   verb: "start" | "restart",
-): Promise<ServedNode> {
+): Promise<StartedService> {
   const { pid, run } = await manager.state(name);
   const isUp = verb === "start" && run === "running" && pid !== undefined;
   // One that runs already has said what there is to say.
@@ -44,20 +58,15 @@ export async function removeService(
   { name, envFile }: Pick<ServiceOwner, "name" | "envFile">,
 ): Promise<{ readonly removed: readonly string[]; readonly stopped: boolean }> {
   const { unit, path } = manager.unitOf(name);
-  const stopped = existsSync(path)
-    ? await manager.disable(name).then(
-        () => true,
-        (error: unknown) => {
-          // Without its manager nothing runs, as a rule; the files are ours all the same.
-          if (!isFailure(error, "no-service-manager")) throw error;
-          context.output.warn(`${unit} could not be stopped: ${error.message}`);
-          return false;
-        },
-      )
-    : await manager.stop(name).then(
-        () => true,
-        () => false, // nothing is known of it any more
-      );
+  const stopped = await (existsSync(path) ? manager.disable(name) : manager.stop(name)).then(
+    () => true,
+    (error: unknown) => {
+      // Without its manager nothing runs, as a rule; the files are ours all the same.
+      if (!isFailure(error, "no-service-manager")) throw error;
+      context.output.warn(`${unit} could not be stopped: ${error.message}`);
+      return false;
+    },
+  );
   const removed = (await Promise.all([path, envFile, reportPath(context, name)].map(removeFile))).flat();
   await manager.forget(name);
   return { removed, stopped };
@@ -93,8 +102,8 @@ interface Installed {
   readonly gateway: string;
   /** The names of the variables in the environment file. */
   readonly secrets: readonly string[];
-  /** How the node is doing, where the service was started. */
-  readonly node?: ServedNode;
+  /** The names of those that were in it and are no longer, where there are any. */
+  readonly dropped?: readonly string[];
 }
 
 /** The answer of `node install`. */
@@ -103,14 +112,17 @@ export async function installed(
   manager: ServiceManager,
   owner: ServiceOwner,
   made: Installed,
+  start: StartedService | undefined,
 ): Promise<void> {
-  const service = await viewService(manager, owner);
-  const started = made.node !== undefined;
-  context.output.result({ service, started, ...made }, ({ updated, secrets, node }) =>
+  const service = await viewService(manager, owner, start?.state);
+  const node = start?.node;
+  const value = { service, started: start !== undefined, ...made, ...(node === undefined ? {} : { node }) };
+  context.output.result(value, ({ updated, secrets, dropped = [] }) =>
     [
       updated ? `updated ${service.unit}` : `installed ${service.unit}`,
       ...serviceLines(service),
       `             ${secrets.length === 0 ? "it holds no secret" : `it holds ${secrets.join(", ")}`}`,
+      ...(dropped.length === 0 ? [] : [`             no longer given, and dropped: ${dropped.join(", ")}`]),
       ...(node === undefined ? [notStarted(context, service)] : nodeLines(context, node)),
     ].join("\n"),
   );

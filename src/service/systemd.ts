@@ -46,7 +46,10 @@ export class Systemd implements ServiceManager {
 
   async enable(name: string): Promise<void> {
     await this.#must(["daemon-reload"]);
-    await this.#must(["enable", this.unitOf(name).unit]);
+    const words = ["enable", this.unitOf(name).unit];
+    const result = await this.#ask(words);
+    if (isUnknown(result)) throw this.#unknown(name, words, result);
+    if (result.code !== 0) throw this.#failure(words, result);
   }
 
   async start(name: string): Promise<void> {
@@ -58,14 +61,14 @@ export class Systemd implements ServiceManager {
   }
 
   async stop(name: string): Promise<void> {
-    await this.#must(["stop", this.unitOf(name).unit]);
+    await this.#mustIfKnown(["stop", this.unitOf(name).unit]);
   }
 
   async disable(name: string): Promise<void> {
     const { unit } = this.unitOf(name);
     await this.#must(["daemon-reload"]);
-    await this.#must(["stop", unit]);
-    await this.#must(["disable", unit]);
+    await this.#mustIfKnown(["stop", unit]);
+    await this.#mustIfKnown(["disable", unit]);
   }
 
   async forget(name: string): Promise<void> {
@@ -93,9 +96,10 @@ export class Systemd implements ServiceManager {
   async #begin(verb: "start" | "restart", name: string): Promise<void> {
     const { unit } = this.unitOf(name);
     await this.#ask(["reset-failed", unit]);
-    const { code, stderr } = await this.#ask([verb, unit]);
+    const result = await this.#ask([verb, unit]);
+    if (isUnknown(result)) throw this.#unknown(name, [verb, unit], result);
     // Whether the service itself came up is seen from its state.
-    if (code !== 0 && !stderr.startsWith("Job for ")) throw this.#failure([verb, unit], { code, stderr });
+    if (result.code !== 0 && !result.stderr.startsWith("Job for ")) throw this.#failure([verb, unit], result);
   }
 
   #ask(words: readonly string[]): Promise<ProgramResult> {
@@ -106,6 +110,22 @@ export class Systemd implements ServiceManager {
     const result = await this.#ask(words);
     if (result.code === 0) return result;
     throw this.#failure(words, result);
+  }
+
+  /** A unit that the manager does not know is stopped, and is started by nothing. */
+  async #mustIfKnown(words: readonly string[]): Promise<void> {
+    const result = await this.#ask(words);
+    if (result.code !== 0 && !isUnknown(result)) throw this.#failure(words, result);
+  }
+
+  #unknown(name: string, words: readonly string[], result: ProgramResult): OpenClawError {
+    const { unit, path } = this.unitOf(name);
+    const { message, details } = this.#failure(words, result);
+    return new OpenClawError("failed", message, {
+      hint: `the unit is ${path}, and systemd's manager of this user does not find it: it looks elsewhere when its own XDG_CONFIG_HOME is another one than here`,
+      fix: "systemctl --user show-environment",
+      details: { ...details, unit, path },
+    });
   }
 
   #failure(words: readonly string[], { code, stderr }: Pick<ProgramResult, "code" | "stderr">): OpenClawError {
@@ -121,14 +141,20 @@ export class Systemd implements ServiceManager {
       );
     }
     const said = stderr.split("\n")[0] ?? "";
-    if (code === "silent" || isUnreachable(stderr)) {
-      const why = code === "silent" ? `${command} does not answer` : said;
-      return new OpenClawError("no-service-manager", `systemd's manager of this user cannot be reached: ${why}`, {
+    if (isUnreachable(stderr)) {
+      return new OpenClawError("no-service-manager", `systemd's manager of this user cannot be reached: ${said}`, {
         hint: advice,
       });
     }
     return new OpenClawError("failed", `${command}: ${said || `exit code ${code}`}`, { details: { command, code } });
   }
+}
+
+/** systemctl(1): exit code 5 is a unit that is not loaded; enable and disable say 1, and so only in words. */
+function isUnknown({ code, stderr }: ProgramResult): boolean {
+  return (
+    code === 5 || (code === 1 && /^Failed to (?:en|dis)able unit: Unit .* (?:does not exist|not found)/mu.test(stderr))
+  );
 }
 
 /** The words of systemctl, which has one exit code for every failure. */

@@ -1,6 +1,15 @@
 /** node install, start, stop, restart, uninstall: a service of systemd's user manager, which is a real one. */
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { createCertificate } from "../fixtures/certificate.ts";
 import { type RawServer, startRawServer } from "../fixtures/raw-server.ts";
@@ -98,7 +107,7 @@ describe("a node behind an edge", () => {
       installed.stdout + installed.stderr,
     ];
     for (const secret of secrets()) for (const text of shown) expect(text).not.toContain(secret);
-    expect(readFileSync(unit, "utf8")).toContain(`--env-file=${envFile}`);
+    expect(readFileSync(unit, "utf8")).toContain(`--environment-file=${envFile}`);
     expect([unit, envFile].map((path) => statSync(path).mode & 0o777)).toEqual([0o600, 0o600]);
 
     const restarted = must(await machine.openclaw("node restart --json"));
@@ -151,7 +160,7 @@ describe("a node behind an edge", () => {
 
   test("that is not there yet is waited for, and the service that was killed comes back", async () => {
     const { token } = writeGiven(machine);
-    const line = `node install early --json --timeout 1s --port ${await freePort()} --token-file ${token}`;
+    const line = `node install early --json --timeout 5s --port ${await freePort()} --token-file ${token}`;
     const installed = must(await machine.openclaw(line));
     expect(installed.json).toMatchObject({ started: true, service: { active: true } });
     const status = async () =>
@@ -180,6 +189,40 @@ describe("a node behind an edge", () => {
     const elsewhere = await machine.openclaw(`node uninstall mine --json --state-dir ${machine.path("other")}`);
     expect(elsewhere).toMatchObject({ code: 9, json: { error: { details: { stateDir: machine.stateDir } } } });
     must(await machine.openclaw("node uninstall mine"));
+  });
+
+  test("that is installed where its manager does not look is not started, and says why; it is uninstalled all the same", async () => {
+    const { token } = writeGiven(machine);
+    const env = { XDG_CONFIG_HOME: machine.path("elsewhere") };
+    must(await machine.openclaw(`node install lost --no-start --port ${home.port} --token-file ${token}`, { env }));
+    for (const verb of ["start", "restart"]) {
+      expect(await machine.openclaw(`node ${verb} lost --json`, { env })).toMatchObject({
+        code: 1,
+        json: { error: { code: "failed", hint: expect.stringContaining("XDG_CONFIG_HOME") } },
+      });
+    }
+    must(await machine.openclaw("node stop lost", { env }));
+    const removed = must(await machine.openclaw("node uninstall lost --json", { env }));
+    const unit = join(env.XDG_CONFIG_HOME, "systemd", "user", "openclaw-node-lost.service");
+    const { envFile } = facts(machine, "node-lost");
+    expect(removed.json).toMatchObject({ removed: [unit, envFile] });
+    expect([unit, envFile].filter((path) => existsSync(path))).toEqual([]);
+  });
+
+  test("whose secrets' file is gone ends for good, and says which file it was", async () => {
+    const { token } = writeGiven(machine);
+    const { envFile } = facts(machine, "node-bare");
+    must(await machine.openclaw(`node install bare --no-start --port ${home.port} --token-file ${token}`));
+    rmSync(envFile);
+    const message = expect.stringContaining(envFile);
+    expect(await machine.openclaw("node start bare --json")).toMatchObject({
+      code: 2,
+      json: { error: { code: "usage", message, details: { willRetry: false } } },
+    });
+    const status = must(await machine.openclaw("node status --json"));
+    const bare = (at(status.json, "services") as { name: string }[]).find(({ name }) => name === "node-bare");
+    expect(bare).toMatchObject({ state: "failed", lastEnd: "exit code 2", node: { failure: { message } } });
+    must(await machine.openclaw("node uninstall bare"));
   });
 
   test("gets every word as it was typed", async () => {
@@ -294,6 +337,72 @@ describe("without a manager", () => {
   });
 });
 
+describe("a manager that does not answer", () => {
+  /** A systemctl that says who it is, and then nothing. */
+  function hanging(machine: CliHome): { readonly env: Record<string, string>; readonly pid: () => number } {
+    const [bin, told] = [machine.path("bin"), machine.path("systemctl.pid")];
+    mkdirSync(bin);
+    writeFileSync(join(bin, "systemctl"), `#!/bin/sh\necho $$ > ${told}\nexec sleep 600\n`, { mode: 0o700 });
+    const pid = () => (existsSync(told) ? Number(readFileSync(told, "utf8")) : 0);
+    return { env: { PATH: `${bin}:${process.env["PATH"]}`, XDG_RUNTIME_DIR: machine.path("run") }, pid };
+  }
+  const isGone = (pid: number) =>
+    !existsSync(`/proc/${pid}`) || /\) Z /u.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+
+  async function install(machine: CliHome): Promise<void> {
+    const { token } = writeGiven(machine);
+    const env = { PATH: machine.path("empty") };
+    await succeed(machine.run(`node install --no-start --port ${home.port} --token-file ${token}`, { env }));
+  }
+
+  test.each(["install --port 1", "start", "stop", "restart", "uninstall"])(
+    "is waited for as long as --timeout says: node %s",
+    async (words) => {
+      using machine = new CliHome();
+      await install(machine);
+      const { env, pid } = hanging(machine);
+      const result = await machine.run(`node ${words} --json --timeout 500ms`, { env });
+      expect(result).toMatchObject({
+        code: 3,
+        json: {
+          error: {
+            code: "timeout",
+            message: expect.stringContaining("systemctl"),
+            hint: expect.stringContaining("--timeout"),
+            details: { timeoutMs: 500 },
+          },
+        },
+      });
+      expect(result.stdout).not.toContain("linger");
+      await expect.poll(() => isGone(pid())).toBe(true);
+      const { unit, envFile } = facts(machine);
+      expect([unit, envFile].every((path) => existsSync(path))).toBe(true);
+    },
+  );
+
+  test("keeps nobody from the status", async () => {
+    using machine = new CliHome();
+    await install(machine);
+    const result = await succeed(machine.run("node status --json --timeout 500ms", { env: hanging(machine).env }));
+    expect(result.json).toMatchObject({ services: [{ name: "node", state: "unknown", active: null }] });
+  });
+
+  test.each([
+    ["stop", "SIGTERM", 143],
+    ["uninstall", "SIGINT", 130],
+    ["status", "SIGTERM", 143],
+  ] as const)("is left alone when node %s is stopped by %s", async (verb, signal, code) => {
+    using machine = new CliHome();
+    await install(machine);
+    const { env, pid } = hanging(machine);
+    await using running = machine.spawn(`node ${verb} --json`, { env });
+    await expect.poll(pid, { timeout: 20_000 }).toBeGreaterThan(0);
+    const ended = await running.stop(signal);
+    expect(ended).toMatchObject({ code, json: { ok: false, error: { message: `stopped by ${signal}` } } });
+    await expect.poll(() => isGone(pid())).toBe(true);
+  });
+});
+
 describe("on other systems", () => {
   const { platform } = process;
   const pretend = (name: string) => Object.defineProperty(process, "platform", { value: name });
@@ -310,7 +419,7 @@ describe("on other systems", () => {
     const { envFile } = facts(machine);
     expect(installed.json).toMatchObject({ service: { manager: "launchd", path: agent, envFile, state: "unknown" } });
     const text = readFileSync(agent, "utf8");
-    expect(text).toContain(`<string>--env-file=${envFile}</string>`);
+    expect(text).toContain(`<string>--environment-file=${envFile}</string>`);
     for (const secret of secrets()) expect(text).not.toContain(secret);
     expect(statSync(agent).mode & 0o777).toBe(0o600);
     expect((await machine.run("node status --json", { env })).json).toMatchObject({ services: [{ path: agent }] });
@@ -379,7 +488,7 @@ describe("what is given at install", () => {
       "node",
       "run",
       "--service=node",
-      `--env-file=${machine.stateDir}-work/toolkit/services/node.env`,
+      `--environment-file=${machine.stateDir}-work/toolkit/services/node.env`,
       `--state-dir=${machine.stateDir}-work`,
       "--no-input",
       "--no-color",
@@ -410,7 +519,12 @@ describe("what is given at install", () => {
     ["a code beside a token", `--pair x --token ${token}`, 2, /stands in for token/u],
     ["a code that is none", "--pair x", 2, /OPENCLAW_PAIR_CODE|--pair/u],
     ["a control character", "--display-name 'a\tb'", 2, /control character/u],
-    ["an environment file that is not there", "--env-file /nowhere/at/all", 2, /cannot read the environment file/u],
+    [
+      "an environment file that is not there",
+      "--environment-file /nowhere/at/all",
+      2,
+      /cannot read the environment file/u,
+    ],
   ])("%s is refused, and nothing is written", async (_what, flags, code, said, stdin = "one") => {
     using machine = new CliHome();
     const result = await machine.run(`node install --no-start --json ${flags}`, { stdin });
@@ -421,6 +535,39 @@ describe("what is given at install", () => {
     expect([unit, envFile].filter((path) => existsSync(path))).toEqual([]);
   });
 
+  test.each(["/nowhere/at/all", "another"])(
+    "a symbolic link to %s in the unit's place stays as it is",
+    async (leadsTo) => {
+      using machine = new CliHome();
+      const { unit, envFile } = facts(machine);
+      mkdirSync(dirname(unit), { recursive: true });
+      const end = resolve(dirname(unit), leadsTo);
+      if (leadsTo === "another") writeFileSync(end, "[Service]\n");
+      symlinkSync(end, unit);
+      for (const words of ["install --no-start --port 1 --token x", "uninstall", "start"]) {
+        expect(await machine.run(`node ${words} --json`)).toMatchObject({
+          code: 9,
+          json: { error: { code: "conflict", message: expect.stringContaining("symbolic link") } },
+        });
+      }
+      expect(readlinkSync(unit)).toBe(end);
+      expect(existsSync(envFile)).toBe(false);
+      expect(existsSync(end) ? readFileSync(end, "utf8") : "").toBe(leadsTo === "another" ? "[Service]\n" : "");
+    },
+  );
+
+  test("is all that counts: what an update no longer gives is dropped, and named", async () => {
+    using machine = new CliHome();
+    const line = "node install --no-start --host 127.0.0.1";
+    const first = await succeed(machine.run(`${line} --json --token ${token} --header '${header}'`));
+    expect(first.json).not.toHaveProperty("dropped");
+    const second = await succeed(machine.run(`${line} --json --token other`));
+    expect(second.json).toMatchObject({ updated: true, dropped: ["OPENCLAW_GATEWAY_HEADERS"] });
+    const third = await succeed(machine.run(line));
+    expect(third.stdout).toContain("dropped: OPENCLAW_GATEWAY_TOKEN\n");
+    expect((await succeed(machine.run(`${line} --json`))).json).not.toHaveProperty("dropped");
+  });
+
   test.each(["..", "a b", "-x", "x".repeat(65)])("%j is no name of a service", async (label) => {
     using machine = new CliHome();
     for (const verb of ["install", "start", "uninstall"])
@@ -428,22 +575,32 @@ describe("what is given at install", () => {
   });
 });
 
-describe("node run --env-file", () => {
+describe("node run --environment-file", () => {
   test("takes the secrets from the file, whatever the environment has", async () => {
     using machine = new CliHome();
     const envFile = machine.path("secrets.env");
     writeFileSync(envFile, `# ours\nOPENCLAW_GATEWAY_TOKEN = ${home.token}\n`, { mode: 0o600 });
     const env = { OPENCLAW_GATEWAY_TOKEN: "stale", OPENCLAW_GATEWAY_PASSWORD: "stale too" };
-    const line = `node run --json --no-wait --port ${home.tunnelPort} --env-file ${envFile} --display-name filed`;
+    const line = `node run --json --no-wait --port ${home.tunnelPort} --environment-file ${envFile} --display-name filed`;
     const result = await machine.run(line, { env });
     expect(result).toMatchObject({ code: 5 });
+  });
+
+  test("is no option of Node.js: a file that is not there is one failure of ours", async () => {
+    using machine = new CliHome();
+    await using running = machine.spawn("node run --environment-file /nope --json");
+    const result = await running.ended;
+    expect(result).toMatchObject({
+      code: 2,
+      json: { ok: false, error: { code: "usage", message: expect.stringContaining("/nope") } },
+    });
   });
 
   test("refuses a file that others can open", async () => {
     using machine = new CliHome();
     const envFile = machine.path("secrets.env");
     writeFileSync(envFile, `OPENCLAW_GATEWAY_TOKEN=${home.token}\n`, { mode: 0o640 });
-    expect(await machine.run(`node run --json --port ${home.port} --env-file ${envFile}`)).toMatchObject({
+    expect(await machine.run(`node run --json --port ${home.port} --environment-file ${envFile}`)).toMatchObject({
       code: 2,
       json: { error: { code: "usage", fix: `chmod 600 ${envFile}`, details: { mode: "0640" } } },
     });

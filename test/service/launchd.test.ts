@@ -154,7 +154,6 @@ test("an agent is loaded to start it, and unloaded to stop it", async () => {
 
 test.each<[what: string, refusal: Partial<ProgramResult>, code: string]>([
   ["there is no launchctl", { code: "missing" }, "no-service-manager"],
-  ["launchctl does not answer", { code: "silent" }, "no-service-manager"],
   ["there is no session", { code: 125, stderr: "Domain does not support specified action" }, "no-service-manager"],
   ["the agent is not taken", { code: 5, stderr: "Bootstrap failed: 5: Input/output error" }, "failed"],
 ])("%s: %o is %s", async (_what, refusal, code) => {

@@ -32,7 +32,6 @@ test.each<[what: string, shown: string, state: object]>([
 
 test.each<[what: string, answer: Partial<ProgramResult>, failure: object]>([
   ["there is none", { code: "missing" }, { code: "no-service-manager", hint: "the advice" }],
-  ["it does not answer", { code: "silent" }, { code: "no-service-manager", hint: "the advice" }],
   [
     "there is no bus",
     { stderr: "Failed to connect to bus: No medium found" },
@@ -58,4 +57,23 @@ test.each<[what: string, answer: Partial<ProgramResult>, failure: object]>([
   const run = async () => ({ code: 1, stdout: "", stderr: "", ...answer });
   const manager = new Systemd({ configHome: "/nowhere", run, advice: "the advice" });
   await expect(manager.stop("node")).rejects.toMatchObject(failure);
+});
+
+const notLoaded = {
+  code: 5,
+  stdout: "",
+  stderr: "Failed to stop openclaw-node.service: Unit openclaw-node.service not loaded.",
+};
+
+test.each<[verb: string, words: string]>([
+  ["disable", "Failed to disable unit: Unit file openclaw-node.service does not exist."],
+  ["disable", "Failed to disable unit: Unit openclaw-node.service does not exist"],
+])("a unit that the manager does not know is stopped already: %s says %j", async (verb, words) => {
+  const run = async (_program: string, asked: readonly string[]) => {
+    if (asked.includes("stop")) return notLoaded;
+    return asked.includes(verb) ? { code: 1, stdout: "", stderr: words } : { code: 0, stdout: "", stderr: "" };
+  };
+  const manager = new Systemd({ configHome: "/nowhere", run, advice: "the advice" });
+  await expect(manager.stop("node")).resolves.toBeUndefined();
+  await expect(manager.disable("node")).resolves.toBeUndefined();
 });

@@ -62,7 +62,8 @@ export class UserSystemd extends CliHome implements AsyncDisposable {
         const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
         resolve({ code, stdout, stderr, json: /^\{[^\n]*\}\n$/u.test(stdout) ? JSON.parse(stdout) : undefined });
       });
-      child.stdin?.end(stdin);
+      // Who ends without reading has closed its end.
+      child.stdin?.on("error", () => {}).end(stdin);
     });
   }
 

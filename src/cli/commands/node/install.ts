@@ -12,7 +12,7 @@ interface Flags extends NodeFlags {
 export function installCommand(context: Context): Command {
   const command = defineCommand(
     "install",
-    "keep openclaw node run going as a service of this user (systemd, launchd), or update it; its secrets go into a 0600 file",
+    "keep openclaw node run going as a service of this user (systemd, launchd), its secrets in a 0600 file; run it again with all its options to change one",
     [
       "openclaw node install --url wss://gateway.example --token-file token --header-file edge-headers",
       "openclaw node install cloud --tunnel me@cloud.example --token-file token --allow git",
@@ -22,17 +22,24 @@ export function installCommand(context: Context): Command {
   addNodeOptions(command, "7d").option("--no-start", "only write the service's files; openclaw node start starts it");
   return addSshOptions(command).action(async (label: string | undefined, flags: Flags) => {
     const { planService } = await import("../../service-plan.ts");
-    const { ownService, serviceManager, serviceName } = await import("../../service-host.ts");
-    const { installed, noteLimits, startedService, writeService } = await import("../../service-steps.ts");
+    const { ownService, serviceName, steeredManager } = await import("../../service-host.ts");
+    const { droppedSecrets, installed, noteLimits, startedService, writeService } =
+      await import("../../service-steps.ts");
     const name = serviceName(label);
-    const manager = serviceManager(context);
+    const manager = steeredManager(context);
     const known = await ownService(context, manager, name);
     const plan = await planService(context, name, command, flags);
     if (flags.start) await manager.assertReachable();
+    const dropped = known === undefined ? [] : await droppedSecrets(plan);
     await writeService(manager, plan);
-    const made = { updated: known !== undefined, gateway: plan.gateway, secrets: Object.keys(plan.secrets) };
-    const node = flags.start ? await startedService(context, manager, name, "restart") : undefined;
+    const made = {
+      updated: known !== undefined,
+      gateway: plan.gateway,
+      secrets: Object.keys(plan.secrets),
+      ...(dropped.length === 0 ? {} : { dropped }),
+    };
+    const start = flags.start ? await startedService(context, manager, name, "restart") : undefined;
     await noteLimits(context, manager, plan);
-    await installed(context, manager, plan.spec.owner, { ...made, ...(node === undefined ? {} : { node }) });
+    await installed(context, manager, plan.spec.owner, made, start);
   });
 }

@@ -26,7 +26,7 @@ export function runCommand(context: Context): Command {
     // For the services that `node install` writes: the name under which they say how they are doing.
     .addOption(new Option("--service <name>", "the service that this is").hideHelp());
   return addSshOptions(command).action(async (flags: Flags) => {
-    const run = async (report: Report) => serve(await context.withEnvFile(flags.envFile), flags, report);
+    const run = async (report: Report) => serve(await context.withEnvFile(flags.environmentFile), flags, report);
     if (flags.service === undefined) return run(() => {});
     const { reporting } = await import("../../service-node.ts");
     return reporting(context, flags.service, run);

@@ -11,11 +11,11 @@ export function startCommand(context: Context): Command {
   )
     .argument("[name]", "the name that the service was installed with")
     .action(async (label: string | undefined) => {
-      const { requireService, serviceManager, serviceName, viewService } = await import("../../service-host.ts");
+      const { requireService, serviceName, steeredManager, viewService } = await import("../../service-host.ts");
       const { moved, startedService } = await import("../../service-steps.ts");
-      const manager = serviceManager(context);
+      const manager = steeredManager(context);
       const owner = await requireService(context, manager, serviceName(label));
-      const node = await startedService(context, manager, owner.name, "start");
-      moved(context, await viewService(manager, owner), node);
+      const { node, state } = await startedService(context, manager, owner.name, "start");
+      moved(context, await viewService(manager, owner, state), node);
     });
 }

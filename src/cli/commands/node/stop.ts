@@ -11,9 +11,9 @@ export function stopCommand(context: Context): Command {
   )
     .argument("[name]", "the name that the service was installed with")
     .action(async (label: string | undefined) => {
-      const { requireService, serviceManager, serviceName, viewService } = await import("../../service-host.ts");
+      const { requireService, serviceName, steeredManager, viewService } = await import("../../service-host.ts");
       const { moved } = await import("../../service-steps.ts");
-      const manager = serviceManager(context);
+      const manager = steeredManager(context);
       const owner = await requireService(context, manager, serviceName(label));
       await manager.stop(owner.name);
       moved(context, await viewService(manager, owner));

@@ -10,10 +10,10 @@ export function uninstallCommand(context: Context): Command {
   ])
     .argument("[name]", "the name that the service was installed with")
     .action(async (label: string | undefined) => {
-      const { leftService, ownService, requireService, serviceManager, serviceName } =
+      const { leftService, ownService, requireService, serviceName, steeredManager } =
         await import("../../service-host.ts");
       const { removeService } = await import("../../service-steps.ts");
-      const manager = serviceManager(context);
+      const manager = steeredManager(context);
       const name = serviceName(label);
       const known = (await ownService(context, manager, name)) ?? leftService(context, name);
       const owner = known ?? (await requireService(context, manager, name));
