@@ -61,6 +61,7 @@ export class TargetWatch {
   /** A connection could not be made: the target is gone until a look says otherwise. */
   missed(): void {
     if (!this.#isWatching || !this.#isThere) return;
+    this.#round++; // a look that is under way may have seen it while it was still there
     this.#tell(false);
     this.#lookIn(firstLookMs);
   }
@@ -93,6 +94,8 @@ export class TargetWatch {
   async #see(): Promise<boolean | undefined> {
     const glance = await this.#reach.glance();
     this.#canGlance = glance !== undefined;
+    // Linux hands out its tables in parts, and a row may be missed between two of them. Nobody is disturbed by a knock where nobody is.
+    if (glance === false && this.#isThere) return await this.#reach.knock();
     return glance ?? (this.#isThere ? undefined : await this.#reach.knock());
   }
 
