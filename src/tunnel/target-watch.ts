@@ -11,6 +11,8 @@ export interface Reach {
 const glanceMs = 1_000;
 /** A glance reads tables that may be long: pauses between glances are this many times as long as the last one took. */
 const pausePerGlance = 200;
+/** The same while it is gone and somebody waits for it. */
+const pausePerMiss = 20;
 const firstLookMs = 50;
 const slowestGlanceMs = 250;
 const slowestKnockMs = 1_000;
@@ -102,8 +104,11 @@ export class TargetWatch {
   #saw(isThere: boolean | undefined): void {
     if (isThere !== undefined && isThere !== this.#isThere) this.#tell(isThere);
     const slowestMs = this.#canGlance ? slowestGlanceMs : slowestKnockMs;
-    if (!this.#isThere) this.#lookIn(Math.min(slowestMs, firstLookMs * 2 ** this.#misses++));
-    else if (isThere !== undefined) this.#lookIn(Math.max(glanceMs, pausePerGlance * this.#lookTookMs));
+    const soonMs = Math.min(slowestMs, firstLookMs * 2 ** this.#misses);
+    if (!this.#isThere) {
+      this.#misses++;
+      this.#lookIn(Math.max(soonMs, pausePerMiss * this.#lookTookMs));
+    } else if (isThere !== undefined) this.#lookIn(Math.max(glanceMs, pausePerGlance * this.#lookTookMs));
   }
 
   #tell(isThere: boolean): void {
