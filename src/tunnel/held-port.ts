@@ -41,7 +41,7 @@ export async function listenPatiently(listen: () => Promise<void>, options: Held
       if (!isFailure(error, "ssh-forward")) throw error;
       // Nobody waits for the answer: a person's start files may make every command there take seconds.
       if (attempt === triesForNoticing) for (const session of stale) void endSession(connection.client, session);
-      else if (runtime.now() >= giveUpAtMs) throw await explained(error, options);
+      else if (attempt > triesForNoticing && runtime.now() >= giveUpAtMs) throw await explained(error, options);
     }
     await runtime.sleep(Math.min(slowestAgainMs, firstAgainMs * againGrowth ** attempt), signal);
   }
