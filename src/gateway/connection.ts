@@ -2,12 +2,10 @@
  * One connection's life on the gateway: challenge, connect, gates, hello-ok, then requests until it ends. It owns the socket;
  * what it may do is decided elsewhere.
  */
-import { liveHashes } from "../pairing/token-handover.ts";
 import { closeCodes } from "../protocol/close.ts";
 import { isObject, type RequestFrame } from "../protocol/frame.ts";
 import { selectsJsonRpc } from "../protocol/json-rpc.ts";
 import { toWireError, unavailable } from "../protocol/wire-error.ts";
-import { hashSecret } from "../secret.ts";
 import type { CloseInfo, FrameSocket, FrameSocketListener } from "../transport/frame-socket.ts";
 import type { OpenSocket } from "../transport/accept.ts";
 import { type Dialect, type First, NativeDialect } from "./dialect.ts";
@@ -272,7 +270,7 @@ export class Connection implements FrameSocketListener {
     if (dialect === undefined) return;
     try {
       const session = new Session(admission.facts, dialect, admission.removedScopes);
-      session.tokenHash = heldHash(admission);
+      session.tokenHash = admission.shown?.hash;
       const hello = await helloFor(this.#house, admission, dialect.further);
       if (!this.#socket.isOpen || this.#isClosed() || again()) return;
       this.#assertStillEnrolled(admission.facts);
@@ -338,14 +336,6 @@ export class Connection implements FrameSocketListener {
       trace,
     });
   }
-}
-
-/** The hash of the token that let it in: the very text that the device's record has, for a session to hold no copy of its own. */
-function heldHash({ shown, device, facts }: Admission & { readonly ok: true }): string | undefined {
-  if (shown === undefined) return undefined;
-  const hash = hashSecret(shown);
-  const token = device?.tokens[facts.role];
-  return (token === undefined ? [] : liveHashes(token)).find((one) => one === hash) ?? hash;
 }
 
 function reportRefused(

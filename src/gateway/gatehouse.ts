@@ -42,13 +42,19 @@ export interface Arrival {
   readonly bearerOf?: string | undefined;
 }
 
+/** A device token as it came, and the hash that the device's record has of it. */
+export interface ShownToken {
+  readonly token: string;
+  readonly hash: string;
+}
+
 export type Admission =
   | {
       readonly ok: true;
       readonly facts: SessionFacts;
       readonly device: DeviceRecord | undefined;
       /** The device token that it came with, when that is what let it in. */
-      readonly shown: string | undefined;
+      readonly shown: ShownToken | undefined;
       readonly removedScopes: RemovedScopes | undefined;
     }
   | { readonly ok: false; readonly refusal: ConnectRefusal };

@@ -42,7 +42,7 @@ import { deviceSummary, surfaceSummary } from "./records/summaries.ts";
 import { portHolder } from "./arrival/system-sockets.ts";
 import { Tables } from "./records/tables.ts";
 import { refused, reportRefusal } from "./trace.ts";
-import { decideUpgrade, reportHttp } from "./arrival/upgrade.ts";
+import { decideUpgrade, reportHttp, type UpgradeHouse } from "./arrival/upgrade.ts";
 
 /** A running gateway. `await using` it, or call `close`. */
 export interface Gateway extends AsyncDisposable {
@@ -125,7 +125,7 @@ class RunningGateway implements Gateway {
   readonly #connections = new Set<Connection>();
   readonly #unauthenticated = new Map<string, number>();
   readonly #newcomers: Newcomers;
-  readonly #house: ConnectionHouse;
+  readonly #house: ConnectionHouse & UpgradeHouse;
   readonly #http: HttpHouse;
   #routes: readonly Route[];
   readonly #requests = new OpenRequests();
@@ -185,6 +185,8 @@ class RunningGateway implements Gateway {
       onSeen: (session, reason) => this.#lastSeen.note(session, reason),
       gone: (connection) => void this.#connections.delete(connection),
       rulesVersion: () => this.#rulesVersion,
+      isStopping: () => this.#closing !== undefined,
+      unauthenticated: (address) => this.#unauthenticated.get(address) ?? 0,
     };
     const uptimeMs = () => runtime.now() - startedAtMs;
     this.#routes = compileRoutes(options.http?.routes ?? []);
@@ -347,22 +349,7 @@ class RunningGateway implements Gateway {
 
   async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const peer = readPeer(request, this.#port, this.#policy.trust);
-    const decision = await decideUpgrade(
-      {
-        policy: this.#policy,
-        tables: this.#tables,
-        invites: this.#house.invites,
-        attempts: this.#house.attempts,
-        ownPort: this.#house.ownPort,
-        runtime: this.#runtime,
-        onDecision: this.#house.onDecision,
-        isStopping: () => this.#closing !== undefined,
-        unauthenticated: (address) => this.#unauthenticated.get(address) ?? 0,
-      },
-      peer,
-      request,
-      socket,
-    );
+    const decision = await decideUpgrade(this.#house, peer, request, socket);
     if (!decision.ok) return;
     socket.off("error", endsUnheard);
     let isAccepted = false;

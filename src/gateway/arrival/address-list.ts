@@ -1,9 +1,15 @@
 /** Addresses and ranges as a configuration lists them, IPv4, IPv6 and IPv4 written as IPv6 alike. */
 import { BlockList, isIP } from "node:net";
 
+const maxAnswers = 1024;
+/** Of an IPv6 address that ends as an IPv4 one. A header may hold anything in the place of one. */
+const maxAddressLength = 45;
+
 export class AddressList {
   readonly #list = new BlockList();
   readonly #single = new Set<string>();
+  /** What was asked before: most connections come from a few addresses. */
+  readonly #answers = new Map<string, boolean>();
   readonly isEmpty: boolean;
 
   /** Entries are addresses, or ranges such as 10.0.0.0/8; what is neither is left out, for the configuration has said so already. */
@@ -29,9 +35,14 @@ export class AddressList {
   }
 
   has(address: string): boolean {
+    const known = this.#answers.get(address);
+    if (known !== undefined) return known;
     const plain = plainAddress(address);
     const family = isIP(plain);
-    return family !== 0 && this.#list.check(plain, family === 4 ? "ipv4" : "ipv6");
+    const answer = family !== 0 && this.#list.check(plain, family === 4 ? "ipv4" : "ipv6");
+    if (this.#answers.size >= maxAnswers) this.#answers.clear();
+    if (address.length <= maxAddressLength) this.#answers.set(address, answer);
+    return answer;
   }
 
   /** True when the very address is an entry, and not only part of a range. */
@@ -43,6 +54,7 @@ export class AddressList {
 /** An IPv4-mapped IPv6 address as IPv4; anything else in lower case. */
 export function plainAddress(address: string): string {
   const text = address.toLowerCase();
+  if (!text.includes(":")) return text;
   const mapped = /^(?:::|0:0:0:0:0:)ffff:(.+)$/u.exec(text)?.[1];
   if (mapped === undefined) return text;
   if (isIP(mapped) === 4) return mapped;

@@ -41,6 +41,7 @@ export class AttemptLimit {
 
   /** Milliseconds for which none of these credentials of this address is listened to, or undefined. */
   lockedForMs(address: string, classes: readonly CredentialClass[]): number | undefined {
+    if (this.#locked.size === 0) return undefined;
     const nowMs = this.#runtime.now();
     const left = classes.map((kind) => (this.#locked.get(rowOf(address, kind))?.lockedUntilMs ?? 0) - nowMs);
     const longest = Math.max(0, ...left);
@@ -88,7 +89,7 @@ function rowOf(address: string, kind: CredentialClass): string {
 
 /** What an address is counted as: whoever has one IPv6 address has all of its /64. */
 export function networkOf(address: string): string {
-  if (!isIPv6(address)) return address;
+  if (!address.includes(":") || !isIPv6(address)) return address;
   const [head = "", tail] = address.split("::");
   const groups = head === "" ? [] : head.split(":");
   const missing = tail === undefined ? 0 : 8 - groups.length - (tail === "" ? 0 : tail.split(":").length);

@@ -71,8 +71,8 @@ export class Newcomers {
     }
     while (this.#size >= maxNewcomers && this.#size > 0) this.#makeRoom();
     const port = `${address} ${remotePort}`;
+    this.#remove(network, port); // whoever had the port before is gone
     const leave = () => this.#remove(network, port);
-    leave(); // whoever had the port before is gone
     socket.once("close", leave);
     const group: Group = this.#groups.get(network) ?? new Map<string, Newcomer>();
     this.#groups.set(network, group.set(port, { socket, leave }));

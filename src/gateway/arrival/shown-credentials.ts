@@ -6,7 +6,7 @@ import { liveHashes } from "../../pairing/token-handover.ts";
 import type { Role } from "../../protocol/vocabulary.ts";
 import { hashSecret } from "../../secret.ts";
 import type { CredentialClass } from "./attempt-limit.ts";
-import type { Arrival, Gatehouse } from "../gatehouse.ts";
+import type { Arrival, Gatehouse, ShownToken } from "../gatehouse.ts";
 import { proveLocal } from "./local-peer.ts";
 import type { Peer } from "./peer.ts";
 
@@ -27,12 +27,17 @@ export function presented({ params, header, peer }: Arrival, role: Role, scopes:
 }
 
 /** Which of the credentials is this device token, in one of its generations. */
-export function shownToken({ params, header }: Arrival, record: TokenRecord | undefined): string | undefined {
+export function shownToken({ params, header }: Arrival, record: TokenRecord | undefined): ShownToken | undefined {
+  if (record === undefined) return undefined;
   const { deviceToken, token, password } = params.auth ?? {};
-  const hashes = record === undefined ? [] : liveHashes(record);
-  return [deviceToken, token, header, password].find(
-    (value) => value !== undefined && hashes.includes(hashSecret(value)),
-  );
+  const hashes = liveHashes(record);
+  for (const value of new Set([deviceToken, token, header, password])) {
+    const shown = value === undefined ? undefined : hashSecret(value);
+    // The record's own text, for a session that lasts to hold no copy.
+    const hash = hashes.find((one) => one === shown);
+    if (value !== undefined && hash !== undefined) return { token: value, hash };
+  }
+  return undefined;
 }
 
 /** The kinds of credentials that a connect shows. */

@@ -35,7 +35,8 @@ export async function decideUpgrade(
   socket: Duplex,
 ): Promise<UpgradeDecision> {
   const { policy } = house;
-  if (house.isStopping() || (await isFull(house, peer))) {
+  const isCrowded = house.unauthenticated(peer.clientAddress) >= policy.limits.maxUnauthenticatedPerAddress;
+  if (house.isStopping() || (isCrowded && (await isFullFor(house, peer)))) {
     refuseUpgradeWithText(socket, 503, house.isStopping() ? "Shutting down" : "Too many unauthenticated sockets");
     const reason = house.isStopping() ? "stopping" : "too_many_unauthenticated";
     reportHttp(house, peer, 503, reason, [refused("capacity", reason)]);
@@ -64,9 +65,8 @@ export async function decideUpgrade(
 }
 
 /** Never for all users of a proxy at once, where it does not tell them apart, nor for the owner of the host. */
-async function isFull({ policy, unauthenticated, ...house }: UpgradeHouse, peer: Peer): Promise<boolean> {
+async function isFullFor(house: UpgradeHouse, peer: Peer): Promise<boolean> {
   const { address, clientAddress, isProxied } = peer;
-  if (unauthenticated(clientAddress) < policy.limits.maxUnauthenticatedPerAddress) return false;
   if (isProxied && clientAddress === address) return false;
   return !(await (house.proveLocal ?? proveLocal)(peer, house.ownPort())).isProven;
 }

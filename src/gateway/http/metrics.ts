@@ -14,48 +14,61 @@ export interface Gauges {
 
 export const metricsType = "text/plain; version=0.0.4; charset=utf-8";
 
-type Labels = Readonly<Record<string, string>>;
-
-/** A number for every combination of labels that was seen. The values of labels come from closed lists and the configuration only. */
+/**
+ * A number for every combination of values that its labels were seen with. The values come from closed lists and the configuration only, in
+ * the order of the labels.
+ */
 class Counter {
-  readonly #counts = new Map<string, number>();
+  readonly #labels: readonly string[];
+  readonly #counts = new Map<string, { readonly values: readonly string[]; count: number }>();
 
-  add(labels: Labels): void {
-    const key = labelText(labels);
-    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
+  constructor(...labels: readonly string[]) {
+    this.#labels = labels;
   }
 
-  get samples(): ReadonlyMap<string, number> {
-    return this.#counts;
+  add(...values: readonly string[]): void {
+    const key = values.join("\n");
+    const known = this.#counts.get(key);
+    if (known === undefined) this.#counts.set(key, { values, count: 1 });
+    else known.count++;
+  }
+
+  get samples(): readonly Sample[] {
+    return [...this.#counts.values()].map(({ values, count }) => {
+      const labels = this.#labels.map((name, index) => [name, values[index] ?? ""] as const);
+      return [labelText(Object.fromEntries(labels)), count];
+    });
   }
 }
 
+type Sample = readonly [labels: string, value: number];
+
 export class Metrics {
-  readonly #handshakes = new Counter();
-  readonly #invokes = new Counter();
-  readonly #requests = new Counter();
-  readonly #cut = new Counter();
+  readonly #handshakes = new Counter("outcome", "code");
+  readonly #invokes = new Counter("outcome");
+  readonly #requests = new Counter("route", "status");
+  readonly #cut = new Counter("limit");
   #rateLimited = 0;
 
   /** A connection came to its decision, before or behind the WebSocket upgrade. */
   decided({ outcome, code = "" }: ConnectionDecision): void {
-    this.#handshakes.add({ outcome, code });
+    this.#handshakes.add(outcome, code);
     if (code === "AUTH_RATE_LIMITED" || code === "HTTP 429") this.#rateLimited++;
   }
 
   /** A connection was cut before it had shown who it is, since there were too many such. */
   wasCut(limit: NewcomerLimit): void {
-    this.#cut.add({ limit });
+    this.#cut.add(limit);
   }
 
   /** An invoke came to its end. */
   invoked(outcome: "ok" | "failed"): void {
-    this.#invokes.add({ outcome });
+    this.#invokes.add(outcome);
   }
 
   /** A plain HTTP request was answered, or its client was gone before. */
   answered(route: string, status: number | "aborted"): void {
-    this.#requests.add({ route, status: String(status) });
+    this.#requests.add(route, String(status));
     if (status === 429) this.#rateLimited++;
   }
 
@@ -84,18 +97,13 @@ export class Metrics {
   }
 }
 
-function family(
-  name: string,
-  type: "gauge" | "counter",
-  help: string,
-  samples: Iterable<readonly [labels: string, value: number]>,
-): string {
-  const lines = [...samples].map(([labels, value]) => `openclaw_${name}${labels} ${value}\n`);
+function family(name: string, type: "gauge" | "counter", help: string, samples: readonly Sample[]): string {
+  const lines = samples.map(([labels, value]) => `openclaw_${name}${labels} ${value}\n`);
   return `# HELP openclaw_${name} ${help}\n# TYPE openclaw_${name} ${type}\n${lines.join("")}`;
 }
 
 /** `{name="value",…}`. */
-function labelText(labels: Labels): string {
+function labelText(labels: Readonly<Record<string, string>>): string {
   const escaped = (value: string) => value.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
   return `{${Object.entries(labels)
     .map(([name, value]) => `${name}="${escaped(value)}"`)

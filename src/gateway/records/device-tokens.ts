@@ -7,8 +7,8 @@ import { optional } from "../../pairing/requests.ts";
 import { closeCodes } from "../../protocol/close.ts";
 import { invalidRequest, type RequestRefused } from "../../protocol/wire-error.ts";
 import type { Runtime } from "../../runtime.ts";
-import { hashSecret } from "../../secret.ts";
 import { auditFields, type Decider, knownDevice } from "./change-parts.ts";
+import type { ShownToken } from "../gatehouse.ts";
 import type { Session } from "../session.ts";
 import type { Sessions } from "../sessions.ts";
 import type { Tables } from "./tables.ts";
@@ -100,12 +100,12 @@ export class DeviceTokens {
   async tokenFor(
     known: DeviceRecord,
     role: string,
-    shown: string | undefined,
+    shown: ShownToken | undefined,
   ): Promise<{ readonly token: string; readonly issuedAtMs: number }> {
     const device = shown === undefined ? known : await this.#used(known, role, shown);
     const record = device.tokens[role];
-    const isOlder = shown !== undefined && record?.handover !== undefined && hashSecret(shown) !== record.hash;
-    const existing = (isOlder ? undefined : shown) ?? reissuableToken(this.#tokenKey, device, role);
+    const isOlder = shown !== undefined && record?.handover !== undefined && shown.hash !== record.hash;
+    const existing = (isOlder ? undefined : shown?.token) ?? reissuableToken(this.#tokenKey, device, role);
     if (existing !== undefined && record !== undefined) {
       return { token: existing, issuedAtMs: record.rotatedAtMs ?? record.createdAtMs };
     }
@@ -134,9 +134,8 @@ export class DeviceTokens {
   }
 
   /** The device after it came with this token, written down where that says something about a rotation. */
-  async #used(device: DeviceRecord, role: string, shown: string): Promise<DeviceRecord> {
+  async #used(device: DeviceRecord, role: string, { hash }: ShownToken): Promise<DeviceRecord> {
     if (device.tokens[role]?.handover === undefined) return device;
-    const hash = hashSecret(shown);
     const { deviceId } = device;
     if (noteUsed(device.tokens[role], hash, this.#runtime.now()) === undefined) return device;
     const used = await this.#tables.change((change) => {
