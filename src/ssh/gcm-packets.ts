@@ -1,10 +1,11 @@
 /**
- * SSH packets sealed and opened by AES-GCM of Node.js (RFC 5647). Node.js makes a cipher for each packet, which costs as much as its use;
- * here the next one is made while nothing waits for it, so that a packet that comes alone finds it ready.
+ * SSH packets sealed and opened by AES-GCM (RFC 5647): large ones by a cipher of Node.js each, small ones, on whose way somebody waits,
+ * without.
  */
 import { createCipheriv, createDecipheriv, type DecipherGCM, type KeyObject, randomFillSync } from "node:crypto";
+import { mostSmallBytes, SmallGcm } from "./small-gcm.ts";
 
-/** Of one direction, from one key exchange to the next. The nonce is that of the first packet; it is counted on in place. */
+/** Of one direction, from one key exchange to the next. The nonce is that of the first packet. */
 export interface GcmKey {
   readonly algorithm: "aes-128-gcm" | "aes-256-gcm";
   readonly key: KeyObject;
@@ -21,8 +22,6 @@ const blockBytes = 16;
 const tagBytes = 16;
 /** RFC 4253 § 6.1. */
 const longestPacketBytes = 35_000;
-/** The nonce is four fixed bytes and a counter (RFC 5647 § 7.1). */
-const nonceCounterAt = 4;
 
 /**
  * An empty packet for a payload (RFC 4253 § 6; RFC 5647 § 7.2: the length stays outside of what is encrypted), with its length and its
@@ -39,15 +38,13 @@ export function emptyPacket(payloadBytes: number): Buffer {
   return packet;
 }
 
-/** Seals packets of `emptyPacket`, one after the other: the length, what is encrypted, and the tag, as pieces. */
-export function gcmSealer({ algorithm, key, nonce }: GcmKey): (packet: Buffer) => readonly [Buffer, Buffer, Buffer] {
-  const next = madeAhead(() => {
-    const cipher = createCipheriv(algorithm, key, nonce);
-    countOn(nonce);
-    return cipher;
-  });
+/** Seals packets of `emptyPacket`, one after the other: in one piece, or in three, the length, what is encrypted, and the tag. */
+export function gcmSealer(gcmKey: GcmKey): (packet: Buffer) => readonly Buffer[] {
+  const { algorithm, key } = gcmKey;
+  const small = new SmallGcm(gcmKey);
   return (packet) => {
-    const cipher = next();
+    if (packet.length <= lengthBytes + mostSmallBytes) return [small.seal(packet)];
+    const cipher = createCipheriv(algorithm, key, small.skip());
     const length = packet.subarray(0, lengthBytes);
     cipher.setAAD(length);
     const encrypted = cipher.update(packet.subarray(lengthBytes));
@@ -58,24 +55,23 @@ export function gcmSealer({ algorithm, key, nonce }: GcmKey): (packet: Buffer) =
 
 /** Opens packets in whatever pieces they come. */
 export class GcmOpener {
-  readonly #nextDecipher: () => DecipherGCM;
+  readonly #gcmKey: GcmKey;
+  readonly #small: SmallGcm;
   readonly #take: TakePayload;
   readonly #length = Buffer.alloc(lengthBytes);
   readonly #tag = Buffer.alloc(tagBytes);
   #lengthAt = 0;
   #tagAt = 0;
+  /** Of the large packet that is being read. */
   #decipher: DecipherGCM | undefined;
   /** What is encrypted of the packet that is being read, and how much of it has come. */
   #packetBytes = 0;
   #packetAt = 0;
-  #packet = nothing;
+  #packet: Buffer = nothing;
 
-  constructor({ algorithm, key, nonce }: GcmKey, take: TakePayload) {
-    this.#nextDecipher = madeAhead(() => {
-      const decipher = createDecipheriv(algorithm, key, nonce);
-      countOn(nonce);
-      return decipher;
-    });
+  constructor(gcmKey: GcmKey, take: TakePayload) {
+    this.#gcmKey = gcmKey;
+    this.#small = new SmallGcm(gcmKey);
     this.#take = take;
   }
 
@@ -103,7 +99,7 @@ export class GcmOpener {
     }
     if (this.#packetAt < this.#packetBytes) {
       const end = Math.min(data.length, at + this.#packetBytes - this.#packetAt);
-      this.#decrypt(data.subarray(at, end));
+      this.#keep(data.subarray(at, end));
       return end;
     }
     const end = Math.min(data.length, at + tagBytes - this.#tagAt);
@@ -115,25 +111,30 @@ export class GcmOpener {
     const bytes = this.#length.readUInt32BE();
     const isPossible = bytes >= blockBytes && bytes % blockBytes === 0 && bytes <= longestPacketBytes;
     if (!isPossible) throw new RangeError(`a packet cannot have ${bytes} bytes`);
-    this.#decipher = this.#nextDecipher().setAAD(this.#length);
     this.#packetBytes = bytes;
+    if (bytes <= mostSmallBytes) return;
+    const { algorithm, key } = this.#gcmKey;
+    this.#decipher = createDecipheriv(algorithm, key, this.#small.skip()).setAAD(this.#length);
   }
 
-  #decrypt(piece: Buffer): void {
-    const decrypted = this.#decipher?.update(piece) ?? nothing;
-    // Most packets come whole, and each has memory of its own.
-    if (decrypted.length === this.#packetBytes) this.#packet = decrypted;
+  /** A piece of what is encrypted: decrypted at once, or with all of a small packet. */
+  #keep(piece: Buffer): void {
+    const kept = this.#decipher?.update(piece) ?? piece;
+    // Most large packets come whole, and what is decrypted has memory of its own.
+    if (kept !== piece && kept.length === this.#packetBytes) this.#packet = kept;
     else {
       if (this.#packetAt === 0) this.#packet = Buffer.allocUnsafe(this.#packetBytes);
-      this.#packet.set(decrypted, this.#packetAt);
+      this.#packet.set(kept, this.#packetAt);
     }
-    this.#packetAt += decrypted.length;
+    this.#packetAt += kept.length;
   }
 
   /** Of the packet that is complete; after this the next one is read. */
   #payload(): Buffer {
-    this.#decipher?.setAuthTag(this.#tag).final();
     const packet = this.#packet;
+    if (this.#decipher === undefined) this.#small.open(this.#length, packet, this.#tag);
+    else this.#decipher.setAuthTag(this.#tag).final();
+    this.#decipher = undefined;
     this.#packet = nothing;
     this.#lengthAt = this.#packetAt = this.#packetBytes = this.#tagAt = 0;
     return packet.subarray(paddingLengthBytes, Math.max(paddingLengthBytes, packet.length - (packet[0] ?? 0)));
@@ -141,32 +142,6 @@ export class GcmOpener {
 }
 
 const nothing = Buffer.alloc(0);
-
-/** What `make` makes, where one can be made in a quiet moment before the next. */
-function madeAhead<Made>(make: () => Made): () => Made {
-  let ready: Made | undefined;
-  let isDue = false;
-  const prepare = () => {
-    isDue = false;
-    ready ??= make();
-  };
-  return () => {
-    const made = ready ?? make();
-    ready = undefined;
-    if (!isDue) setImmediate(prepare);
-    isDue = true;
-    return made;
-  };
-}
-
-/** Counts a nonce on by one packet, in place (RFC 5647 § 7.1). */
-function countOn(nonce: Uint8Array): void {
-  for (let index = nonce.length - 1; index >= nonceCounterAt; index--) {
-    const digit = ((nonce[index] ?? 0) + 1) % 256;
-    nonce[index] = digit;
-    if (digit !== 0) return;
-  }
-}
 
 /** Random bytes, which are made many at a time. */
 function padding(bytes: number): Uint8Array {

@@ -125,8 +125,8 @@ function sealAhead(cipher: object): boolean {
   cipher.encrypt = (packet) => {
     if (cipher._dead) return;
     const pieces = seal(packet);
-    if (packet.length <= smallBytes) write(Buffer.concat(pieces));
-    else for (const piece of pieces) write(piece);
+    const whole = pieces.length > 1 && packet.length <= smallBytes ? [Buffer.concat(pieces)] : pieces;
+    for (const piece of whole) write(piece);
     free(packet);
     cipher.outSeqno = afterNumber(cipher.outSeqno);
   };
