@@ -3,7 +3,7 @@
  * without.
  */
 import { createCipheriv, createDecipheriv, type DecipherGCM, type KeyObject, randomFillSync } from "node:crypto";
-import { mostSmallBytes, SmallGcm } from "./small-gcm.ts";
+import { SmallGcm } from "./small-gcm.ts";
 
 /** Of one direction, from one key exchange to the next. The nonce is that of the first packet. */
 export interface GcmKey {
@@ -43,7 +43,7 @@ export function gcmSealer(gcmKey: GcmKey): (packet: Buffer) => readonly Buffer[]
   const { algorithm, key } = gcmKey;
   const small = new SmallGcm(gcmKey);
   return (packet) => {
-    if (packet.length <= lengthBytes + mostSmallBytes) return [small.seal(packet)];
+    if (small.takes(packet.length - lengthBytes)) return [small.seal(packet)];
     const cipher = createCipheriv(algorithm, key, small.skip());
     const length = packet.subarray(0, lengthBytes);
     cipher.setAAD(length);
@@ -112,7 +112,7 @@ export class GcmOpener {
     const isPossible = bytes >= blockBytes && bytes % blockBytes === 0 && bytes <= longestPacketBytes;
     if (!isPossible) throw new RangeError(`a packet cannot have ${bytes} bytes`);
     this.#packetBytes = bytes;
-    if (bytes <= mostSmallBytes) return;
+    if (this.#small.takes(bytes)) return;
     const { algorithm, key } = this.#gcmKey;
     this.#decipher = createDecipheriv(algorithm, key, this.#small.skip()).setAAD(this.#length);
   }

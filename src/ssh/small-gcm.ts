@@ -7,7 +7,9 @@ import type { GcmKey } from "./gcm-packets.ts";
 import { Ghash } from "./ghash.ts";
 
 /** The most that is encrypted of a small packet. More than this, the library is faster with. */
-export const mostSmallBytes = 128;
+const mostSmallBytes = 128;
+/** Packets that come first go by the library: a tunnel that only lies there does not pay in memory for what it has no use for. */
+export const firstPackets = 64;
 
 const lengthBytes = 4;
 const tagBytes = 16;
@@ -21,21 +23,25 @@ const packetsAhead = 16;
 /** The first block encrypts the tag, the others what the packet holds. */
 const bytesPerPacket = blockBytes + mostSmallBytes;
 
-/** Of one direction, from one key exchange to the next. Every packet takes its turn, the large ones by `skip`. */
+/** Of one direction, from one key exchange to the next. Every packet takes its turn, by `skip` where `takes` says no. */
 export class SmallGcm {
+  readonly #gcmKey: GcmKey;
+  /** Of the next packet. */
   readonly #nonce: Buffer;
-  readonly #aes: Cipheriv;
-  readonly #ghash: Ghash;
-  readonly #counters = Buffer.alloc(packetsAhead * bytesPerPacket);
-  #streams: Buffer = Buffer.alloc(0);
+  #packets = 0;
+  #primitives: Primitives | undefined;
+  #streams = nothing;
   #streamAt = 0;
   readonly #tag = Buffer.alloc(tagBytes);
 
-  constructor({ algorithm, key, nonce }: GcmKey) {
-    this.#nonce = Buffer.from(nonce);
-    this.#aes = createCipheriv(algorithm === "aes-128-gcm" ? "aes-128-ecb" : "aes-256-ecb", key, null);
-    this.#aes.setAutoPadding(false);
-    this.#ghash = new Ghash(this.#aes.update(Buffer.alloc(blockBytes)));
+  constructor(gcmKey: GcmKey) {
+    this.#gcmKey = gcmKey;
+    this.#nonce = Buffer.from(gcmKey.nonce);
+  }
+
+  /** Whether the next packet is for this, if so many of its bytes are encrypted. */
+  takes(bytes: number): boolean {
+    return bytes <= mostSmallBytes && this.#packets >= firstPackets;
   }
 
   /** The nonce of the next packet, which is sealed or opened by others. */
@@ -68,7 +74,7 @@ export class SmallGcm {
   }
 
   #tagOf(length: number, encrypted: Buffer, stream: Buffer): Buffer {
-    const hash = this.#ghash.hash(length, encrypted);
+    const hash = this.#with.ghash.hash(length, encrypted);
     for (let index = 0; index < hash.length; index++) {
       const at = 4 * index;
       this.#tag.writeInt32BE((hash[index] ?? 0) ^ stream.readInt32BE(at), at);
@@ -83,7 +89,7 @@ export class SmallGcm {
   }
 
   #runAhead(): void {
-    const counters = this.#counters;
+    const counters = Buffer.allocUnsafe(packetsAhead * bytesPerPacket);
     const nonce = Buffer.from(this.#nonce);
     for (let at = 0, block = 1; at < counters.length; at += blockBytes, block++) {
       counters.set(nonce, at);
@@ -92,14 +98,32 @@ export class SmallGcm {
       block = 0;
       countOn(nonce);
     }
-    this.#streams = this.#aes.update(counters);
+    this.#streams = this.#with.aes.update(counters);
     this.#streamAt = 0;
   }
 
   #goOn(): void {
     countOn(this.#nonce);
+    this.#packets++;
     this.#streamAt += bytesPerPacket;
   }
+
+  get #with(): Primitives {
+    return (this.#primitives ??= primitivesOf(this.#gcmKey));
+  }
+}
+
+const nothing: Buffer = Buffer.alloc(0);
+
+interface Primitives {
+  readonly aes: Cipheriv;
+  readonly ghash: Ghash;
+}
+
+function primitivesOf({ algorithm, key }: GcmKey): Primitives {
+  const aes = createCipheriv(algorithm === "aes-128-gcm" ? "aes-128-ecb" : "aes-256-ecb", key, null);
+  aes.setAutoPadding(false);
+  return { aes, ghash: new Ghash(aes.update(Buffer.alloc(blockBytes))) };
 }
 
 /** Encrypts, or decrypts, in place: whole blocks, the first of them by the second block of the stream. */

@@ -3,6 +3,7 @@ import { createCipheriv, createSecretKey, randomBytes } from "node:crypto";
 import { array, assert, nat, property, uint8Array } from "fast-check";
 import { describe, expect, test } from "vitest";
 import { emptyPacket, type GcmKey, GcmOpener, gcmSealer } from "../../src/ssh/gcm-packets.ts";
+import { firstPackets } from "../../src/ssh/small-gcm.ts";
 
 const algorithms = ["aes-128-gcm", "aes-256-gcm"] as const;
 
@@ -29,15 +30,36 @@ function sealedByNode(algorithm: GcmKey["algorithm"], key: Buffer, nonce: Buffer
   return Buffer.concat([packet.subarray(0, 4), encrypted, cipher.getAuthTag()]);
 }
 
-describe.each(algorithms)("with %s", (algorithm) => {
+/** The nonce of the packet that comes so many before this one. */
+function before(nonce: Buffer, packets: number): Buffer {
+  const earlier = Buffer.from(nonce);
+  earlier.writeBigUInt64BE(BigInt.asUintN(64, nonce.readBigUInt64BE(4) - BigInt(packets)), 4);
+  return earlier;
+}
+
+const ways = algorithms.flatMap((algorithm) => [
+  { algorithm, done: 0 },
+  { algorithm, done: firstPackets },
+]);
+
+describe.each(ways)("with $algorithm, when $done packets are done", ({ algorithm, done }) => {
+  /** Both ends, at the packet of this nonce. */
+  function endsAt(nonce: Buffer, take: (payload: Buffer) => void) {
+    const seal = gcmSealer(keyFor(algorithm, before(nonce, done)));
+    let toCome = done;
+    const opener = new GcmOpener(keyFor(algorithm, before(nonce, done)), (payload) => {
+      if (toCome-- <= 0) take(payload);
+    });
+    for (let count = 0; count < done; count++) opener.open(Buffer.concat(seal(packetOf(Buffer.of(count)))), 0);
+    return { seal, opener };
+  }
+
   test("what is sealed is opened again, in any pieces", () => {
     const payloads = array(uint8Array({ minLength: 1, maxLength: 400 }), { minLength: 1, maxLength: 8 });
     const isTheSame = property(payloads, array(nat(4000), { maxLength: 12 }), (sent, cuts) => {
-      const nonce = randomBytes(12);
-      const seal = gcmSealer(keyFor(algorithm, nonce));
-      const whole = Buffer.concat(sent.flatMap((payload) => seal(packetOf(payload))));
       const opened: Buffer[] = [];
-      const opener = new GcmOpener(keyFor(algorithm, nonce), (payload) => void opened.push(Buffer.from(payload)));
+      const { seal, opener } = endsAt(randomBytes(12), (payload) => void opened.push(Buffer.from(payload)));
+      const whole = Buffer.concat(sent.flatMap((payload) => seal(packetOf(payload))));
       for (const piece of pieces(whole, cuts)) expect(opener.open(piece, 0)).toBeUndefined();
       expect(opened).toEqual(sent.map((payload) => Buffer.from(payload)));
     });
@@ -46,42 +68,37 @@ describe.each(algorithms)("with %s", (algorithm) => {
 
   test("a packet of any size is sealed as Node.js seals it", () => {
     const nonce = Buffer.from("010203040000000000000000", "hex");
-    const key = keyFor(algorithm, nonce);
-    const seal = gcmSealer(key);
+    const { seal } = endsAt(nonce, () => {});
     for (let count = 0; count <= 300; count++) {
       nonce.writeUInt32BE(count, 8);
       const packet = packetOf(randomBytes((count * 37) % 301)); // small and large ones by turns
-      const expected = sealedByNode(algorithm, key.bytes, nonce, packet);
+      const expected = sealedByNode(algorithm, keyFor(algorithm, nonce).bytes, nonce, packet);
       expect(Buffer.concat(seal(packet))).toEqual(expected);
     }
   });
 
-  test.each([5, 500])(
-    "each nonce is the one before it counted on, also where it carries and where it wraps: packets of %i bytes",
-    (bytes) => {
-      const key = keyFor(algorithm, Buffer.from("01020304fffffffffffffffe", "hex"));
-      const seal = gcmSealer(key);
-      for (const counter of ["fffffffffffffffe", "ffffffffffffffff", "0000000000000000", "0000000000000001"]) {
-        const packet = packetOf(randomBytes(bytes));
-        const expected = sealedByNode(algorithm, key.bytes, Buffer.from(`01020304${counter}`, "hex"), packet);
-        expect(Buffer.concat(seal(packet))).toEqual(expected);
-      }
-    },
-  );
+  test.each([5, 500])("each nonce is the one before it, counted on: packets of %i bytes", (bytes) => {
+    const nonce = Buffer.from("01020304fffffffffffffffe", "hex");
+    const { seal } = endsAt(nonce, () => {});
+    // Where it carries, and where it wraps.
+    for (const counter of ["fffffffffffffffe", "ffffffffffffffff", "0000000000000000", "0000000000000001"]) {
+      const packet = packetOf(randomBytes(bytes));
+      nonce.write(counter, 4, "hex");
+      const expected = sealedByNode(algorithm, keyFor(algorithm, nonce).bytes, nonce, packet);
+      expect(Buffer.concat(seal(packet))).toEqual(expected);
+    }
+  });
 
-  test.each([40, 400])(
-    "a changed bit behind the length is noticed, and nothing of that packet is handed on: %i bytes",
-    (bytes) => {
-      const nonce = randomBytes(12);
-      const sealed = Buffer.concat(gcmSealer(keyFor(algorithm, nonce))(packetOf(randomBytes(bytes))));
-      for (let at = 4; at < sealed.length; at++) {
-        const changed = Buffer.from(sealed);
-        changed[at] = (changed[at] ?? 0) ^ 1;
-        const opener = new GcmOpener(keyFor(algorithm, nonce), () => expect.unreachable("opened"));
-        expect(() => opener.open(changed, 0)).toThrow(/authenticate/u);
-      }
-    },
-  );
+  test.each([40, 400])("a changed bit is noticed, and nothing of that packet is handed on: %i bytes", (bytes) => {
+    const nonce = randomBytes(12);
+    const sealed = Buffer.concat(endsAt(nonce, () => {}).seal(packetOf(randomBytes(bytes))));
+    for (let at = 4; at < sealed.length; at++) {
+      const changed = Buffer.from(sealed);
+      changed[at] = (changed[at] ?? 0) ^ 1;
+      const { opener } = endsAt(nonce, () => expect.unreachable("opened"));
+      expect(() => opener.open(changed, 0)).toThrow(/authenticate/u);
+    }
+  });
 });
 
 test.each([0, 8, 15, 17, 35_008, 0xffff_ffff])("a length of %i is refused before anything is kept for it", (bytes) => {
