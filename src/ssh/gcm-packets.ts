@@ -25,13 +25,13 @@ const longestPacketBytes = 35_000;
 
 /**
  * An empty packet for a payload (RFC 4253 § 6; RFC 5647 § 7.2: the length stays outside of what is encrypted), with its length and its
- * padding written.
+ * padding written, and room behind it for so many bytes more.
  */
-export function emptyPacket(payloadBytes: number): Buffer {
+export function emptyPacket(payloadBytes: number, roomBytes = 0): Buffer {
   const unpadded = paddingLengthBytes + payloadBytes;
   const toBlock = blockBytes - (unpadded % blockBytes);
   const padBytes = toBlock < leastPaddingBytes ? toBlock + blockBytes : toBlock;
-  const packet = Buffer.allocUnsafe(lengthBytes + unpadded + padBytes);
+  const packet = Buffer.allocUnsafe(lengthBytes + unpadded + padBytes + roomBytes);
   packet.writeUInt32BE(unpadded + padBytes, 0);
   packet[lengthBytes] = padBytes;
   packet.set(padding(padBytes), lengthBytes + unpadded);

@@ -1,6 +1,6 @@
 /**
- * Makes the packets of ssh2 cheap where Node.js encrypts them, that is without the library's native addon: half the CPU time of a
- * transfer. The library's own fields are looked at for that; where one is not what it was, nothing is changed but the speed.
+ * Makes the packets of ssh2 cheap, above all where Node.js encrypts them, that is without the library's native addon: half the CPU time of
+ * a transfer. The library's own fields are looked at for that; where one is not what it was, nothing is changed but the speed.
  */
 import { KeyObject, createSecretKey } from "node:crypto";
 import type { Duplex } from "node:stream";
@@ -16,12 +16,15 @@ export function quickenPackets(client: Client, socket: Duplex): void {
   // A long connection has several key exchanges, and each makes new ciphers.
   client.on("handshake", () => {
     for (const cipher of ciphersOf(client)) {
+      padFromPool(cipher);
       keepKeyObjects(cipher);
       if (!hasKeyObject(cipher)) continue;
-      if (!sealAhead(cipher)) sendWhole(cipher);
+      if (!sealGcm(cipher)) sendWhole(cipher);
     }
-    const opensAhead = ciphersOf(client).some(openAhead);
-    isLent = lendReads(socket, opensAhead ? (chunk) => socket.emit("data", chunk) : undefined) && opensAhead;
+    const keepsNothing = ciphersOf(client).some(openGcm);
+    // Other ciphers decrypt in place, and what they hand on lies in there.
+    const show = (chunk: Buffer) => socket.emit("data", keepsNothing ? chunk : Buffer.from(chunk));
+    isLent = lendReads(socket, show) && keepsNothing;
   });
   client.once("ready", () => {
     if (isLent) return;
@@ -115,8 +118,16 @@ interface Opening {
   decrypt: (data: Buffer, at: number) => number | undefined;
 }
 
-/** Has AES-GCM seal with ciphers that are made ahead, and send small packets as one piece. False for anything else. */
-function sealAhead(cipher: object): boolean {
+/** The addon's AES-GCM asks the system for each packet's few random bytes. What it makes has room for the tag. */
+function padFromPool(cipher: object): void {
+  if (cipher.constructor.name !== "AESGCMCipherBinding" || !isSealing(cipher)) return;
+  cipher.allocPacket = (payloadBytes) => emptyPacket(payloadBytes, gcmTagBytes);
+}
+
+const gcmTagBytes = 16;
+
+/** Has AES-GCM seal by `gcm-packets.ts`, and send small packets as one piece. False for anything else. */
+function sealGcm(cipher: object): boolean {
   const key = gcmKey(cipher, ["_encSSLName", gcmCipherKey, "_encIV"]);
   if (key === undefined || !isSealing(cipher)) return false;
   const seal = gcmSealer(key);
@@ -133,8 +144,8 @@ function sealAhead(cipher: object): boolean {
   return true;
 }
 
-/** Has AES-GCM open with ciphers that are made ahead, and keep nothing of what it opens. False for anything else. */
-function openAhead(cipher: object): boolean {
+/** Has AES-GCM open by it, and keep nothing of what it opens. False for anything else. */
+function openGcm(cipher: object): boolean {
   const key = gcmKey(cipher, ["_decipherSSLName", gcmDecipherKey, "_decipherIV"]);
   // The server's first packets come while its host key is still being looked at, and one of them may have come in part.
   if (key === undefined || !isOpening(cipher) || cipher._lenBytes !== 0) return false;
