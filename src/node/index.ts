@@ -8,6 +8,7 @@ import { isFailure, OpenClawError } from "../errors.ts";
 import type { DeviceIdentity } from "../identity/device-identity.ts";
 import { fingerprint } from "../identity/fingerprint.ts";
 import { closeCodes } from "../protocol/close.ts";
+import type { EventFrame } from "../protocol/frame.ts";
 import type { PairingCode } from "../protocol/pairing-code.ts";
 import { type Runtime, systemRuntime } from "../runtime.ts";
 import { reconnectBackoff, retryDelay } from "../transport/backoff.ts";
@@ -202,17 +203,22 @@ class NodeHost {
     const failure = Promise.withResolvers<never>();
     failure.promise.catch(() => {});
     let isAsking = !surface.isKnown;
-    inbox.listen((event) => {
+    const hear = (event: EventFrame) => {
       try {
         server.hear(event);
         if (surface.hear(event) && !isAsking) this.#tellSurface(session, surface);
       } catch (error) {
         failure.reject(error);
       }
-    });
+    };
     try {
-      if (isAsking) await this.#askSurface(session, surface);
-      this.#tellSurface(session, surface);
+      // An answer may have come already, while the token of hello was written down: first what hello says, or nobody was seen waiting.
+      if (!isAsking) this.#tellSurface(session, surface);
+      inbox.listen(hear);
+      if (isAsking) {
+        await this.#askSurface(session, surface);
+        this.#tellSurface(session, surface);
+      }
       const followed = isAsking ? this.#followSurface(session, surface) : session.closed;
       isAsking = false;
       const giveUp = surface.isReady ? session.closed : this.#approvalDeadline(session, surface);

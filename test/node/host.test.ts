@@ -59,6 +59,32 @@ test("it waits for both approvals and goes on without a restart", async () => {
   expect(node.events.items.at(-1)).toEqual({ event: "stopped", reason: "asked to stop" });
 });
 
+test("an approval that comes while its token is written down is told like any other, and once", async () => {
+  await using world = await startGateway();
+  await using operator = await world.operator();
+  const memory = new Memory();
+  const remember = memory.remember.bind(memory);
+  memory.remember = async (...entry) => {
+    const [surface] = world.gateway.pending().surfaces;
+    if (surface !== undefined) await world.gateway.approve(surface.requestId);
+    await operator.call("health"); // what was sent before has arrived
+    return remember(...entry);
+  };
+  await using node = startNode(world.url, { memory });
+  const { requestId } = await node.event("pairing-required");
+  await world.gateway.approve(requestId);
+  await node.event("ready");
+  await operator.call("health");
+  const told = node.events.items.map((event) => ("layer" in event ? `${event.event} ${event.layer}` : event.event));
+  expect(told.filter((name) => name !== "connecting")).toEqual([
+    "pairing-required device",
+    "approved device",
+    "pairing-required surface",
+    "approved surface",
+    "ready",
+  ]);
+});
+
 test("a request is shown once, however often it is asked for", async () => {
   await using world = await startGateway();
   await using node = startNode(world.url);
