@@ -8,7 +8,10 @@ import { Ghash } from "./ghash.ts";
 
 /** The most that is encrypted of a small packet. More than this, the library is faster with. */
 const mostSmallBytes = 128;
-/** Packets that come first go by the library: a tunnel that only lies there does not pay in memory for what it has no use for. */
+/**
+ * Packets that come first go by the library: what this takes in memory, 0.4 MiB of compiled code, is for tunnels that are used. One that only
+ * lies there comes to it too, but only after as many keepalives.
+ */
 export const firstPackets = 64;
 
 const lengthBytes = 4;
