@@ -4,7 +4,6 @@ import type { Duplex } from "node:stream";
 import type { Channel } from "ssh2";
 import { free, isWorthFreeing } from "./free.ts";
 import { lendReads } from "./lend-reads.ts";
-import { hasNativeCrypto } from "./ssh2.ts";
 
 /** What one bridged connection tells about itself. */
 export interface BridgeObserver {
@@ -30,11 +29,12 @@ export class Bridges {
   readonly #whenDrained: (() => void)[] = [];
   /** Bridges that rest until the SSH socket has room, in the order they came. */
   readonly #resting = new Set<() => void>();
-  /** The library's addon decrypts in place: what several channels get may lie in one chunk. Node.js gives each packet memory of its own. */
-  readonly #dataIsShared = hasNativeCrypto();
+  readonly #hasOwnMemory: () => boolean;
 
-  constructor(sshSocket: Duplex) {
+  /** `hasOwnMemory` says whether what a channel hands on now lies in memory that nobody else looks at. */
+  constructor(sshSocket: Duplex, hasOwnMemory: () => boolean) {
     this.#sshSocket = sshSocket;
+    this.#hasOwnMemory = hasOwnMemory;
     sshSocket.on("drain", () => this.#wake());
   }
 
@@ -109,7 +109,7 @@ export class Bridges {
 
   /** Writes, and frees what was written where that is worth a call of its own. */
   #pass(chunk: Buffer, local: Socket): boolean {
-    if (this.#dataIsShared || !isWorthFreeing(chunk)) return local.write(chunk);
+    if (!isWorthFreeing(chunk) || !this.#hasOwnMemory()) return local.write(chunk);
     return local.write(chunk, () => free(chunk));
   }
 

@@ -19,6 +19,7 @@ import { sshPort } from "./known-hosts.ts";
 import { atJumpHost, describeConnectionError } from "./ssh-failure.ts";
 import { firstCommand, type ServerSession } from "./server-session.ts";
 import { watchSilence } from "./silence.ts";
+import { handsOnApart } from "./quick-packets.ts";
 import { loadClient } from "./ssh2.ts";
 
 /** One server on the way, and how to get into it. */
@@ -85,7 +86,7 @@ export class SshConnection implements AsyncDisposable {
     this.where = where;
     this.hostKeyFingerprint = opened.hostKeyFingerprint;
     this.algorithms = opened.algorithms;
-    this.bridges = new Bridges(opened.socket);
+    this.bridges = new Bridges(opened.socket, () => handsOnApart(opened.client));
     this.socket = opened.socket;
     this.#runtime = runtime;
     this.#via = via;

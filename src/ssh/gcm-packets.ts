@@ -53,25 +53,43 @@ export function gcmSealer(gcmKey: GcmKey): (packet: Buffer) => readonly Buffer[]
   };
 }
 
-/** Opens packets in whatever pieces they come. */
+/** What decrypts the packets of one direction, in their order, from one key exchange to the next. */
+export interface GcmDecryption {
+  /** Begins a packet, by its length. A decipher takes its pieces as they come; without one, `open` is for all of it. */
+  readonly begin: (length: Buffer) => DecipherGCM | undefined;
+  /** Decrypts in place what is encrypted of a packet. Throws where the tag is wrong. */
+  readonly open: (length: Buffer, encrypted: Buffer, tag: Buffer) => void;
+}
+
+/** By Node.js, and small packets without. */
+export function gcmDecryption(gcmKey: GcmKey): GcmDecryption {
+  const small = new SmallGcm(gcmKey);
+  return {
+    begin: (length) => {
+      if (small.takes(length.readUInt32BE())) return undefined;
+      return createDecipheriv(gcmKey.algorithm, gcmKey.key, small.skip()).setAAD(length);
+    },
+    open: (length, encrypted, tag) => small.open(length, encrypted, tag),
+  };
+}
+
+/** Opens packets in whatever pieces they come, each into memory of its own. */
 export class GcmOpener {
-  readonly #gcmKey: GcmKey;
-  readonly #small: SmallGcm;
+  readonly #decryption: GcmDecryption;
   readonly #take: TakePayload;
   readonly #length = Buffer.alloc(lengthBytes);
   readonly #tag = Buffer.alloc(tagBytes);
   #lengthAt = 0;
   #tagAt = 0;
-  /** Of the large packet that is being read. */
+  /** Of the packet that is being read, if its pieces are decrypted as they come. */
   #decipher: DecipherGCM | undefined;
   /** What is encrypted of the packet that is being read, and how much of it has come. */
   #packetBytes = 0;
   #packetAt = 0;
   #packet: Buffer = nothing;
 
-  constructor(gcmKey: GcmKey, take: TakePayload) {
-    this.#gcmKey = gcmKey;
-    this.#small = new SmallGcm(gcmKey);
+  constructor(decryption: GcmDecryption, take: TakePayload) {
+    this.#decryption = decryption;
     this.#take = take;
   }
 
@@ -112,12 +130,10 @@ export class GcmOpener {
     const isPossible = bytes >= blockBytes && bytes % blockBytes === 0 && bytes <= longestPacketBytes;
     if (!isPossible) throw new RangeError(`a packet cannot have ${bytes} bytes`);
     this.#packetBytes = bytes;
-    if (this.#small.takes(bytes)) return;
-    const { algorithm, key } = this.#gcmKey;
-    this.#decipher = createDecipheriv(algorithm, key, this.#small.skip()).setAAD(this.#length);
+    this.#decipher = this.#decryption.begin(this.#length);
   }
 
-  /** A piece of what is encrypted: decrypted at once, or with all of a small packet. */
+  /** A piece of what is encrypted: decrypted at once, or with all of its packet. */
   #keep(piece: Buffer): void {
     const kept = this.#decipher?.update(piece) ?? piece;
     // Most large packets come whole, and what is decrypted has memory of its own.
@@ -132,7 +148,7 @@ export class GcmOpener {
   /** Of the packet that is complete; after this the next one is read. */
   #payload(): Buffer {
     const packet = this.#packet;
-    if (this.#decipher === undefined) this.#small.open(this.#length, packet, this.#tag);
+    if (this.#decipher === undefined) this.#decryption.open(this.#length, packet, this.#tag);
     else this.#decipher.setAuthTag(this.#tag).final();
     this.#decipher = undefined;
     this.#packet = nothing;

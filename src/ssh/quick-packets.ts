@@ -7,7 +7,16 @@ import type { Duplex } from "node:stream";
 import type { Client } from "ssh2";
 import { free } from "./free.ts";
 import { lendReads } from "./lend-reads.ts";
-import { emptyPacket, GcmOpener, type GcmKey, gcmSealer, type TakePayload } from "./gcm-packets.ts";
+import {
+  emptyPacket,
+  type GcmDecryption,
+  gcmDecryption,
+  type GcmKey,
+  GcmOpener,
+  gcmSealer,
+  type TakePayload,
+} from "./gcm-packets.ts";
+import { hasNativeCrypto } from "./ssh2.ts";
 
 /** To be called before `client` connects over `socket`. */
 export function quickenPackets(client: Client, socket: Duplex): void {
@@ -39,6 +48,11 @@ export function quickenPackets(client: Client, socket: Duplex): void {
 export function hasQuickPackets(client: Client): boolean {
   const ciphers = ciphersOf(client);
   return ciphers.length === 2 && ciphers.every((cipher) => hasKeyObject(cipher) && !keysOf(cipher).some(isBytes));
+}
+
+/** Whether what `client` hands on lies in memory of its own. The addon decrypts in place: what several channels get may lie in one chunk. */
+export function handsOnApart(client: Client): boolean {
+  return !hasNativeCrypto() || ciphersOf(client).some((cipher) => openedApart.has(cipher));
 }
 
 /**
@@ -146,15 +160,42 @@ function sealGcm(cipher: object): boolean {
 
 /** Has AES-GCM open by it, and keep nothing of what it opens. False for anything else. */
 function openGcm(cipher: object): boolean {
-  const key = gcmKey(cipher, ["_decipherSSLName", gcmDecipherKey, "_decipherIV"]);
+  const decryption = decryptionOf(cipher);
   // The server's first packets come while its host key is still being looked at, and one of them may have come in part.
-  if (key === undefined || !isOpening(cipher) || cipher._lenBytes !== 0) return false;
-  const opener = new GcmOpener(key, (payload) => {
+  if (decryption === undefined || !isOpening(cipher) || cipher._lenBytes !== 0) return false;
+  const opener = new GcmOpener(decryption, (payload) => {
     cipher.inSeqno = afterNumber(cipher.inSeqno);
     return cipher._onPayload(payload);
   });
   cipher.decrypt = (data, at) => opener.open(data, at);
+  openedApart.add(cipher);
   return true;
+}
+
+/** The library's ciphers that `openGcm` has taken over. */
+const openedApart = new WeakSet<object>();
+
+function decryptionOf(cipher: object): GcmDecryption | undefined {
+  const key = gcmKey(cipher, ["_decipherSSLName", gcmDecipherKey, "_decipherIV"]);
+  return key === undefined ? addonDecryption(cipher) : gcmDecryption(key);
+}
+
+/** The addon keeps key and nonce to itself, and decrypts whole packets in place. */
+function addonDecryption(cipher: object): GcmDecryption | undefined {
+  const addon: unknown = Reflect.get(cipher, "_instance");
+  if (cipher.constructor.name !== "AESGCMDecipherBinding" || !isAddonDecryption(addon)) return undefined;
+  return {
+    begin: () => undefined,
+    open: (length, encrypted, tag) => addon.decrypt(encrypted, length.readUInt32BE(), tag),
+  };
+}
+
+interface AddonDecryption {
+  readonly decrypt: (encrypted: Buffer, lengthBytes: number, tag: Buffer) => void;
+}
+
+function isAddonDecryption(addon: unknown): addon is AddonDecryption {
+  return isObject(addon) && typeof Reflect.get(addon, "decrypt") === "function";
 }
 
 /** Both sides number their packets (RFC 4253 § 6.4). The library looks at the number when it makes the next cipher. */

@@ -8,7 +8,7 @@ import type { Secret } from "../secret.ts";
 import { Bridges, reset } from "./bridge.ts";
 import { keyFingerprint, knownHostsLine } from "./known-hosts.ts";
 import { generateSshKey } from "./ssh-key.ts";
-import { loadSsh2 } from "./ssh2.ts";
+import { hasNativeCrypto, loadSsh2 } from "./ssh2.ts";
 
 export interface SshServerOptions {
   /** One line of `authorized_keys` (without options) whose owner may come in, under any user name. */
@@ -108,7 +108,7 @@ interface HeldForward {
 }
 
 function serve(client: Connection, socket: Socket, authorize: Authorize, held: Map<string, HeldForward>): void {
-  const bridges = new Bridges(socket);
+  const bridges = new Bridges(socket, () => !hasNativeCrypto());
   const gone = new AbortController();
   let owner = "";
   client.on("authentication", (attempt) => {

@@ -38,9 +38,15 @@ export async function loadSsh2(): Promise<typeof import("ssh2")> {
  * and bulk transfers are slower then. Looked up where ssh2 itself looks.
  */
 export function hasNativeCrypto(): boolean {
+  return (nativeCrypto ??= isThere("ssh2/lib/protocol/crypto/build/Release/sshcrypto.node"));
+}
+
+let nativeCrypto: boolean | undefined;
+
+function isThere(module: string): boolean {
   const require = createRequire(import.meta.url);
   try {
-    require("ssh2/lib/protocol/crypto/build/Release/sshcrypto.node");
+    require(module);
     return true;
   } catch {
     return false;

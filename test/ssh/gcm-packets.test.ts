@@ -1,8 +1,15 @@
 /** What is sealed and opened here are the packets of RFC 5647, in whatever pieces they come. */
-import { createCipheriv, createSecretKey, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from "node:crypto";
 import { array, assert, nat, property, uint8Array } from "fast-check";
 import { describe, expect, test } from "vitest";
-import { emptyPacket, type GcmKey, GcmOpener, gcmSealer } from "../../src/ssh/gcm-packets.ts";
+import {
+  emptyPacket,
+  type GcmDecryption,
+  gcmDecryption,
+  type GcmKey,
+  GcmOpener,
+  gcmSealer,
+} from "../../src/ssh/gcm-packets.ts";
 import { firstPackets } from "../../src/ssh/small-gcm.ts";
 
 const algorithms = ["aes-128-gcm", "aes-256-gcm"] as const;
@@ -47,7 +54,7 @@ describe.each(ways)("with $algorithm, when $done packets are done", ({ algorithm
   function endsAt(nonce: Buffer, take: (payload: Buffer) => void) {
     const seal = gcmSealer(keyFor(algorithm, before(nonce, done)));
     let toCome = done;
-    const opener = new GcmOpener(keyFor(algorithm, before(nonce, done)), (payload) => {
+    const opener = new GcmOpener(gcmDecryption(keyFor(algorithm, before(nonce, done))), (payload) => {
       if (toCome-- <= 0) take(payload);
     });
     for (let count = 0; count < done; count++) opener.open(Buffer.concat(seal(packetOf(Buffer.of(count)))), 0);
@@ -101,10 +108,44 @@ describe.each(ways)("with $algorithm, when $done packets are done", ({ algorithm
   });
 });
 
+/** Each packet at once and in place, as the addon of ssh2 has it. */
+function wholeDecryption(key: GcmKey): GcmDecryption {
+  let packets = 0;
+  return {
+    begin: () => undefined,
+    open: (length, encrypted, tag) => {
+      const decipher = createDecipheriv(key.algorithm, key.key, before(Buffer.from(key.nonce), -packets++));
+      encrypted.set(decipher.setAAD(length).setAuthTag(tag).update(encrypted));
+      decipher.final();
+    },
+  };
+}
+
+test("packets that are decrypted whole and in place leave what was read as it was, in any pieces", () => {
+  const payloads = array(uint8Array({ minLength: 1, maxLength: 400 }), { minLength: 1, maxLength: 8 });
+  const isTheSame = property(payloads, array(nat(4000), { maxLength: 12 }), (sent, cuts) => {
+    const opened: Buffer[] = [];
+    const key = keyFor("aes-128-gcm", randomBytes(12));
+    const seal = gcmSealer(key);
+    const opener = new GcmOpener(wholeDecryption(key), (payload) => void opened.push(payload));
+    const whole = Buffer.concat(sent.flatMap((payload) => seal(packetOf(payload))));
+    for (const piece of pieces(whole, cuts)) {
+      const asRead = Buffer.from(piece);
+      expect(opener.open(piece, 0)).toBeUndefined();
+      expect(piece).toEqual(asRead);
+      piece.fill(0);
+    }
+    expect(opened).toEqual(sent.map((payload) => Buffer.from(payload)));
+  });
+  assert(isTheSame, { numRuns: 200 });
+});
+
 test.each([0, 8, 15, 17, 35_008, 0xffff_ffff])("a length of %i is refused before anything is kept for it", (bytes) => {
   const length = Buffer.alloc(4);
   length.writeUInt32BE(bytes);
-  const opener = new GcmOpener(keyFor("aes-128-gcm", Buffer.alloc(12)), () => expect.unreachable("opened"));
+  const opener = new GcmOpener(gcmDecryption(keyFor("aes-128-gcm", Buffer.alloc(12))), () =>
+    expect.unreachable("opened"),
+  );
   expect(() => opener.open(length, 0)).toThrow(`a packet cannot have ${bytes} bytes`);
 });
 
@@ -113,7 +154,7 @@ test("a taker that ends the opening is told where others go on", () => {
   const seal = gcmSealer(keyFor("aes-128-gcm", nonce));
   const first = Buffer.concat(seal(packetOf(Buffer.from("one"))));
   const both = Buffer.concat([first, ...seal(packetOf(Buffer.from("two")))]);
-  const opener = new GcmOpener(keyFor("aes-128-gcm", nonce), () => false);
+  const opener = new GcmOpener(gcmDecryption(keyFor("aes-128-gcm", nonce)), () => false);
   expect(opener.open(both, 0)).toBe(first.length);
 });
 
