@@ -5,7 +5,7 @@ import { median, takeTurns } from "./rounds.ts";
 import type { Running } from "./tunnel-programs.ts";
 import { type Flow, type Pair, type Target, towardsDialler, towardsTarget, transfer } from "./tunnel-streams.ts";
 
-const rounds = 5;
+const rounds = 7;
 const bytesAtOnce = 96 * 1024 * 1024;
 
 /** Down is from the server to the target, so that the tunnel decrypts; up the other way. */

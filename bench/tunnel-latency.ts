@@ -6,10 +6,11 @@ import { median, takeTurns } from "./rounds.ts";
 import { ssh, type Start } from "./tunnel-programs.ts";
 import { dial, type Pair, Target } from "./tunnel-streams.ts";
 
-const rounds = 5;
+/** Many, because a tunnel lives for days, and V8 is done with compiling it after the first seven hundred connections. */
+const rounds = 12;
 const opensPerRound = 200;
 /** Fewer, because each takes the 40 ms for which two clocks of TCP wait for each other. */
-const slowOpensPerRound = 40;
+const slowOpensPerRound = 20;
 /** Many short rounds, because which core serves whom changes every few seconds. */
 const tripRounds = 25;
 const tripsPerRound = 500;
