@@ -10,10 +10,13 @@ import { writeTextFile } from "../store/atomic-file.ts";
 import type { Context } from "./context.ts";
 import {
   commandFor,
+  requireService,
   type ServedNode,
+  serviceName,
   type ServiceView,
   settledNode,
   type StartedService,
+  steeredManager,
   userName,
   viewService,
 } from "./service-host.ts";
@@ -33,6 +36,14 @@ export async function writeService(manager: ServiceManager, { spec, secrets }: S
 export async function droppedSecrets({ spec, secrets }: ServicePlan): Promise<readonly string[]> {
   const before: SecretVariables = await readEnvFile(spec.owner.envFile).catch(() => ({}));
   return Object.keys(before).filter((name) => !Object.hasOwn(secrets, name));
+}
+
+/** Starts the service of this name, or anew, and answers with how it and its node are doing. */
+export async function bringUp(context: Context, label: string | undefined, verb: "start" | "restart"): Promise<void> {
+  const manager = steeredManager(context);
+  const owner = await requireService(context, manager, serviceName(label));
+  const { node, state } = await startedService(context, manager, owner.name, verb);
+  moved(context, await viewService(manager, owner, state), node);
 }
 
 /** Starts the service, now and with each session, and waits for how its node is doing. */

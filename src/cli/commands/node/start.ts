@@ -11,11 +11,7 @@ export function startCommand(context: Context): Command {
   )
     .argument("[name]", "the name that the service was installed with")
     .action(async (label: string | undefined) => {
-      const { requireService, serviceName, steeredManager, viewService } = await import("../../service-host.ts");
-      const { moved, startedService } = await import("../../service-steps.ts");
-      const manager = steeredManager(context);
-      const owner = await requireService(context, manager, serviceName(label));
-      const { node, state } = await startedService(context, manager, owner.name, "start");
-      moved(context, await viewService(manager, owner, state), node);
+      const { bringUp } = await import("../../service-steps.ts");
+      await bringUp(context, label, "start");
     });
 }
