@@ -42,6 +42,8 @@ export async function handshake(options: HandshakeOptions, signal: AbortSignal):
   const Client = await loadClient();
   const { promise: ready, resolve, reject } = Promise.withResolvers<void>();
   const client = new Client();
+  // Every question that is under way waits for the end of the connection too.
+  client.setMaxListeners(0);
   quickenPackets(client, socket);
   const hostKey = verifyOnce(hostKeyCheck, reject);
   const answered = firstLine(socket, client);

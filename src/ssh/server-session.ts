@@ -11,6 +11,8 @@ export interface ServerSession {
 }
 
 const answerLimitBytes = 4096;
+/** Ends an answer that may be empty. */
+const asked = "=asked";
 /** What serves one connection of OpenSSH (sshd-session since 9.8) or dropbear. */
 const serverNames = /\b(?:sshd|sshd-session|dropbear)\b/;
 
@@ -28,12 +30,13 @@ export async function firstCommand(client: Client): Promise<ServerSession | unde
 }
 
 /**
- * Ends the process that served an earlier connection of ours, if it is still that very process. Resolves true when it was and was told
- * to end.
+ * Ends the process that served an earlier connection of ours, if it is still that very process. Resolves true when it was told to, or is
+ * gone; false when the server did not run the commands, or not before the connection was lost.
  */
 export async function endSession(client: Client, { pid, identity }: ServerSession): Promise<boolean> {
-  const now = told(await run(client, `exec sh -c '${identify(String(pid))}'`));
-  if (now !== identity) return false;
+  const [now = "", end] = (await run(client, `exec sh -c '${identify(String(pid))}; echo ${asked}'`)).split(asked);
+  if (end === undefined) return false;
+  if (told(now) !== identity) return true;
   const answer = await run(client, `exec sh -c 'kill ${pid} && echo ended'`);
   return answer.startsWith("ended");
 }

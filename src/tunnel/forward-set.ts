@@ -12,7 +12,6 @@ import { Probes } from "./probe.ts";
 import { RemoteForward, serveRemoteForwards } from "./remote-forward.ts";
 import type { ConnectionRow, ForwardCheck } from "./report.ts";
 import { chance } from "./retry-delay.ts";
-import type { ServerSession } from "../ssh/server-session.ts";
 
 export interface ForwardSetOptions {
   readonly forwards: readonly ForwardSpec[];
@@ -26,8 +25,8 @@ export interface ForwardSetOptions {
 export interface Arrival {
   /** True until the forwards have listened for the first time: a port that cannot be had is then the end. */
   readonly isFirst: boolean;
-  /** The server's processes behind connections that were lost, which may still hold our ports. */
-  readonly stale: readonly ServerSession[];
+  /** Tells the server's processes behind connections that were lost to end: they may still hold our ports. */
+  readonly takeBack: () => void;
   /** How long to go on asking for a port that is held, before that is done beside the forwards that work; in milliseconds. */
   readonly patienceMs: number;
 }
@@ -76,8 +75,17 @@ export class ForwardSet implements AsyncDisposable {
    * only that of a port that nobody holds.
    */
   async listen(connection: SshConnection, arrival: Arrival): Promise<void> {
-    await Promise.all(this.#remotes.map((end) => this.#listenOne(end, connection, arrival)));
-    for (const end of this.#locals) await this.#listenOne(end, connection, arrival);
+    let hasAsked = false;
+    const takeBack = () => {
+      if (!hasAsked) arrival.takeBack();
+      hasAsked = true;
+    };
+    const listen = (end: ListeningEnd) => this.#listenOne(end, connection, { ...arrival, takeBack });
+    const remotes = Promise.all(this.#remotes.map(listen));
+    // What listens here need not wait for a port over there. At first it does: when that cannot be had there is no tunnel.
+    if (arrival.isFirst) await remotes;
+    for (const end of this.#locals) await listen(end);
+    await remotes;
   }
 
   /** Lets every forward listen over another connection while the first one works. When one of them may not, all stay where they were. */
@@ -107,7 +115,7 @@ export class ForwardSet implements AsyncDisposable {
       await listenPatiently(() => end.listen(connection), parts);
     } catch (error) {
       if (isFirst || isForbidden(error) || !isFailure(error, "ssh-forward", "port-in-use")) throw error;
-      forward.is("refused", error.message);
+      forward.is("refused", error.hint === undefined ? error.message : `${error.message} (${error.hint})`);
       changed(forward);
       void this.#listenLater(end, connection);
     }

@@ -5,7 +5,6 @@ import type { SshConnection } from "../ssh/connect.ts";
 import { bracketed } from "../ssh/destination.ts";
 import type { Forward } from "./forward.ts";
 import type { Holder, Probes } from "./probe.ts";
-import { endSession, type ServerSession } from "../ssh/server-session.ts";
 
 /** A server's process that was cut off gives its ports back within milliseconds. */
 const firstAgainMs = 2;
@@ -19,8 +18,8 @@ export interface HeldPortOptions {
   readonly connection: SshConnection;
   readonly forward: Forward;
   readonly probes: Probes;
-  /** What served our connections before this one, and may not have noticed that they are over. */
-  readonly stale: readonly ServerSession[];
+  /** Tells what served our connections before this one to end: it may not have noticed that they are over. */
+  readonly takeBack: () => void;
   /** How long to go on asking for a port that is not given back at once, in milliseconds. */
   readonly patienceMs: number;
   readonly runtime: Runtime;
@@ -32,15 +31,14 @@ export interface HeldPortOptions {
  * commands for us, otherwise waited for. Throws `ssh-forward` that says who holds the port, or that nobody does and the server forbids it.
  */
 export async function listenPatiently(listen: () => Promise<void>, options: HeldPortOptions): Promise<void> {
-  const { connection, runtime, stale, signal } = options;
+  const { runtime, takeBack, signal } = options;
   const giveUpAtMs = runtime.now() + options.patienceMs;
   for (let attempt = 0; ; attempt++) {
     try {
       return await listen();
     } catch (error) {
       if (!isFailure(error, "ssh-forward")) throw error;
-      // Nobody waits for the answer: a person's start files may make every command there take seconds.
-      if (attempt === triesForNoticing) for (const session of stale) void endSession(connection.client, session);
+      if (attempt === triesForNoticing) takeBack();
       else if (attempt > triesForNoticing && runtime.now() >= giveUpAtMs) throw await explained(error, options);
     }
     await runtime.sleep(Math.min(slowestAgainMs, firstAgainMs * againGrowth ** attempt), signal);
@@ -72,7 +70,7 @@ async function explained(
     case "ours":
     case "silent":
       return new OpenClawError("ssh-forward", `${where} is held, and who holds it does not answer`, {
-        hint: "a lost session holds its ports until sshd notices: ClientAliveInterval 15 in its sshd_config bounds that",
+        hint: "a lost session holds its ports until sshd notices: ClientAliveInterval 15 in its sshd_config bounds that, and ss -ltnp there shows whom to end",
         details,
         cause: error,
       });

@@ -1,5 +1,6 @@
 /** Whether somebody listens on this machine, told by the system itself: no connection is made, so nobody is disturbed. */
-import { open } from "node:fs/promises";
+import { access, open } from "node:fs/promises";
+import { systemCode } from "../errors.ts";
 import type { ForwardTarget } from "../ssh/destination.ts";
 
 const loopbackNames = /^(?:localhost|127(?:\.\d{1,3}){3}|::1)$/i;
@@ -8,17 +9,23 @@ const loopbackNames = /^(?:localhost|127(?:\.\d{1,3}){3}|::1)$/i;
 const pageBytes = 4096;
 
 /**
- * Whether anything listens on the target's port, whatever its address; undefined where the system does not say (another machine, a
- * unix socket, not Linux). From /proc/net/tcp and tcp6: `0A` is the state LISTEN (proc(5), tcp_states.h).
+ * Whether anything listens on the target's port, whatever its address; undefined where the system does not say (another machine, not
+ * Linux, a unix socket whose file is there). From /proc/net/tcp and tcp6: `0A` is the state LISTEN (proc(5), tcp_states.h).
  */
 export async function isListeningHere(target: ForwardTarget): Promise<boolean | undefined> {
-  if (target.type !== "tcp" || !loopbackNames.test(target.host)) return undefined;
+  if (target.type === "unix") return (await isMissing(target.path)) ? false : undefined;
+  if (!loopbackNames.test(target.host)) return undefined;
   const port = target.port.toString(16).toUpperCase().padStart(4, "0");
   const listens = new RegExp(`:${port} [0-9A-F]+:0000 0A`);
   const overIpv4 = await holds("/proc/net/tcp", listens);
   if (overIpv4 !== false) return overIpv4;
   // A system without IPv6 has no table of it.
   return (await holds("/proc/net/tcp6", listens)) ?? false;
+}
+
+async function isMissing(path: string): Promise<boolean> {
+  const code = await access(path).then(() => undefined, systemCode);
+  return code === "ENOENT" || code === "ENOTDIR";
 }
 
 /**

@@ -14,7 +14,7 @@ import { Journal } from "./journal.ts";
 import type { ConnectionLimits } from "./limits.ts";
 import type { ForwardCheck, SshReport, TunnelReport, TunnelState, TunnelSummary } from "./report.ts";
 import { chance, retryDelay } from "./retry-delay.ts";
-import { askRoundTrip, type ServerSession } from "../ssh/server-session.ts";
+import { askRoundTrip, endSession, type ServerSession } from "../ssh/server-session.ts";
 import type { ClientChannel } from "../ssh/ssh2.ts";
 import { SpareConnection } from "./spare-connection.ts";
 import type { TunnelEvent } from "./tunnel-event.ts";
@@ -65,6 +65,8 @@ export interface Tunnel extends AsyncDisposable {
 
 /** A server that drops us sooner than this is not a server that is back. */
 const steadyMs = 1_000;
+/** Sessions that are remembered. Each takes one of the ten channels for commands that sshd grants a connection (MaxSessions). */
+const mostStale = 4;
 /** How many keepalives long a connection asks for a held port before the slower retries take over. */
 const heldPortKeepalives = 4;
 
@@ -94,7 +96,7 @@ class SshTunnel implements Tunnel {
   /** Connections that were replaced while they worked, for as long as something still passes over them. */
   readonly #draining = new Set<SshConnection>();
   /** The server's processes behind connections that were lost, which may still hold our ports. */
-  readonly #stale: ServerSession[] = [];
+  readonly #stale = new Set<ServerSession>();
   #renewal: Promise<void> | undefined;
   /** Resolved when another connection takes over from one that works. */
   #renewed = Promise.withResolvers<undefined>();
@@ -252,7 +254,7 @@ class SshTunnel implements Tunnel {
   async #come(connection: SshConnection, patienceMs: number): Promise<void> {
     const isFirst = this.#upSinceMs === 0;
     try {
-      await this.#forwards.listen(connection, { isFirst, patienceMs, stale: this.#stale });
+      await this.#forwards.listen(connection, { isFirst, patienceMs, takeBack: () => this.#takeBack(connection) });
       this.#signal.throwIfAborted();
       if (!connection.isOpen) throw await connection.closed;
     } catch (error) {
@@ -260,7 +262,7 @@ class SshTunnel implements Tunnel {
       await connection.close();
       throw error;
     }
-    this.#stale.length = 0;
+    if (this.#forwards.forwards.every(({ state }) => state !== "refused")) this.#stale.clear();
     this.#use(connection);
     if (isFirst) this.#journal.note({ what: "connected" });
   }
@@ -318,7 +320,15 @@ class SshTunnel implements Tunnel {
     this.#stopWatching();
     this.#forwards.lost();
     this.#journal.note({ what: "lost", reason: lost.message });
-    if (connection?.serverSession !== undefined) this.#stale.push(connection.serverSession);
+    if (connection?.serverSession !== undefined) this.#stale.add(connection.serverSession);
+    for (const session of [...this.#stale].slice(0, -mostStale)) this.#stale.delete(session);
+  }
+
+  /** Nobody waits for the answers: a person's start files may make every command there take seconds. Who did not answer is told again next time. */
+  #takeBack({ client }: SshConnection): void {
+    for (const session of this.#stale) {
+      void endSession(client, session).then((isOver) => isOver && this.#stale.delete(session));
+    }
   }
 
   #connected(what: string): SshConnection {

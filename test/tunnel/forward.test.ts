@@ -130,6 +130,18 @@ describe.each([
     expect((await exchange(forward.port, "through a path")).toString()).toBe("through a path");
   });
 
+  test("reaches a unix socket that comes and goes", async () => {
+    await using directory = await temporaryDirectory();
+    const path = join(directory.path, "target.sock");
+    await using forward = await openForward(parse(`0:${path}`));
+    if (direction === "local") await exchange(forward.port, "anybody there").catch(() => {});
+    // A path that is not there is seen before anybody dials.
+    await until(() => forward.row()?.state === "target-down");
+    await using _echo = await startEcho({ path });
+    await until(() => forward.row()?.state === "listening");
+    expect((await exchange(forward.port, "now")).toString()).toBe("now");
+  });
+
   test("keeps other connections alive when one is reset, and counts it out", async () => {
     await using echo = await startEcho();
     await using forward = await openForward(parse(`0:127.0.0.1:${echo.port}`));

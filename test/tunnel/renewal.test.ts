@@ -62,10 +62,15 @@ describe("a port that our own lost session still holds", () => {
     const ports = watched.tunnel.forwards().map(({ port }) => port);
     const changed = watched.next("forward-changed");
     world.relay.forget();
+    const states = () => watched.tunnel.forwards().map(({ state }) => state);
+    await until(() => states().includes("waiting"));
+    // What listens here is back before anything is decided about the port over there.
+    await until(() => states()[1] === "listening");
+    expect(states()).toEqual(["waiting", "listening"]);
     expect(await changed).toMatchObject({
       direction: "remote",
       state: "refused",
-      problem: expect.stringMatching(/is held, and who holds it does not answer$/),
+      problem: expect.stringMatching(/is held, and who holds it does not answer \(.*ClientAliveInterval.*\)$/),
     });
     expect((await exchange(ports[1] ?? 0, "works meanwhile")).toString()).toBe("works meanwhile");
     // What ends it in the end is what makes the server notice, here a reset.

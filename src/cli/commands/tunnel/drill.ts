@@ -41,7 +41,8 @@ export function drillCommand(context: Context): Command {
 }
 
 function describeRow({ fault, noticedMs, recoveredMs }: DrillRow): string {
-  return `${fault}: noticed after ${milliseconds(noticedMs)}, recovered after ${milliseconds(recoveredMs)}`;
+  const noticed = noticedMs === null ? "not noticed" : `noticed after ${milliseconds(noticedMs)}`;
+  return `${fault}: ${noticed}, ${recoveredMs === null ? "not recovered" : `recovered after ${milliseconds(recoveredMs)}`}`;
 }
 
 function table(context: Context, drills: readonly DrillRow[]): string {
