@@ -176,7 +176,9 @@ async function connectHop(
   const { host, port = sshPort, user, hostKeys, credentials, family } = hop;
   const where = addressOf(hop);
   using deadline = new Deadline(runtime, readyTimeoutMs, () => {
-    return new OpenClawError("ssh", `${where} did not complete the SSH handshake within ${readyTimeoutMs} ms`);
+    return new OpenClawError("ssh", `${where} did not complete the SSH handshake within ${readyTimeoutMs} ms`, {
+      hint: "it took the connection: it may be overloaded, or no SSH server, or something on the way swallows what is said",
+    });
   });
   const limits = signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal]);
   const askHostKey = deadline.offTheClock(hostKeys.askHostKey);

@@ -41,7 +41,10 @@ export function defaultIdentityFiles(home: string): string[] {
 /** Reads a key file that was asked for by name. Throws `usage` when it cannot be read, `ssh-auth` when others can read it. */
 export async function readNamedIdentity(path: string): Promise<IdentityFile> {
   const text = await readFile(path, "utf8").catch((cause: unknown) => {
-    throw new OpenClawError("usage", `cannot read the identity file ${path}: ${systemCode(cause)}`, { cause });
+    throw new OpenClawError("usage", `cannot read the identity file ${path}: ${systemCode(cause)}`, {
+      hint: "name a private key that is there and that you may read, by -i or IdentityFile",
+      cause,
+    });
   });
   const file = await identity(path, text);
   if (!file.isPublic && (await isExposed(path))) throw exposed(path);

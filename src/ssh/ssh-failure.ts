@@ -25,10 +25,20 @@ export function describeConnectionError(where: string, error: Error): OpenClawEr
   if (error instanceof OpenClawError) return error;
   const code = systemCode(error);
   return new OpenClawError("ssh", connectionMessage(where, code, error), {
+    hint: code === undefined ? undefined : connectionHints.get(code),
     details: { server: where, ...(code !== undefined && { systemCode: code }) },
     cause: error,
   });
 }
+
+const wayThere = "check the address, and the networks and firewalls on the way";
+const connectionHints: ReadonlyMap<string, string> = new Map([
+  ["ECONNREFUSED", "is an SSH server running there, and is this its port? another one is given as user@host:port"],
+  ["ENOTFOUND", "check the spelling; a name of ~/.ssh/config counts too, with HostName"],
+  ["EHOSTUNREACH", wayThere],
+  ["ENETUNREACH", wayThere],
+  ["ETIMEDOUT", wayThere],
+]);
 
 /** `ssh`: the jump host `through` does not lead on to the next server. */
 export function describeJumpError(where: string, through: string, error: unknown): OpenClawError {
