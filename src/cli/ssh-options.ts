@@ -62,7 +62,11 @@ export async function readSshOptions(context: Context, destination: string, flag
   const local = localFacts(context);
   const config = await readSshConfig({ home: local.home, file: flags.sshConfig });
   const { ssh, notes } = planRoute(parsed, { config, local, given: await givenBy(context, flags) });
-  for (const note of notes) context.output.detail(note);
+  // What the system's own file says holds for every program on the machine, and no person is waiting to hear of it.
+  for (const note of notes) {
+    if (note.startsWith("/etc/")) context.output.detail(note);
+    else context.output.warn(note);
+  }
   await Promise.all([ssh, ...(ssh.jumps ?? [])].map(({ credentials }) => credentials.check()));
   return { destination, ssh };
 }

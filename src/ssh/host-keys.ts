@@ -110,6 +110,7 @@ async function readKnownHosts(file: string): Promise<KnownHosts & { isMissing?: 
   } catch (cause) {
     if (systemCode(cause) === "ENOENT") return { entries: [], brokenLines: 0, authorities: [], isMissing: true };
     throw new OpenClawError("state-unreadable", `cannot read the known hosts in ${file}: ${systemCode(cause)}`, {
+      hint: "it must be a file that you may read; nothing is written to it until then",
       cause,
     });
   }

@@ -6,7 +6,7 @@ import { OpenClawError, systemCode } from "../errors.ts";
 import type { Secret } from "../secret.ts";
 import { shellWord } from "../shell-word.ts";
 import { blobType } from "./known-hosts.ts";
-import { isEncryptedKey, publicBlobOf, publicBlobOfLine, readableKeyText } from "./ssh-key.ts";
+import { isEncryptedKey, keyCipher, publicBlobOf, publicBlobOfLine, readableKeyText } from "./ssh-key.ts";
 import { loadKeyParser } from "./ssh2.ts";
 
 /** A key file that was read and may be used. */
@@ -90,11 +90,15 @@ export async function unlockIdentity(file: IdentityFile, source: PassphraseSourc
 }
 
 /** Keys that are sound but not for us, told apart before anybody is asked for a passphrase. */
-function unusableKind({ isPublic, publicBlob }: IdentityFile): string | undefined {
+function unusableKind({ path, text, isPublic, publicBlob }: IdentityFile): string | undefined {
   if (isPublic) return "is a public key, and the agent does not hold its private one";
   const type = publicBlob === undefined ? "" : blobType(publicBlob);
   if (type.startsWith("sk-")) return "is a security key (FIDO), which is not supported";
   if (type === "ssh-dss") return "is a DSA key, which servers no longer take";
+  const cipher = keyCipher(text);
+  if (cipher?.startsWith("chacha20") === true) {
+    return `is encrypted with ${cipher}, which this tool cannot open; ssh-keygen -p -Z aes256-ctr -f ${shellWord(path)} changes that`;
+  }
   return undefined;
 }
 

@@ -91,6 +91,13 @@ export function readSetting(line: ConfigLine): HostSettings {
   return Object.hasOwn(readers, line.keyword) ? (readers[line.keyword]?.(line) ?? {}) : {};
 }
 
+const limits = new Set(["ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms"]);
+
+/** Whether a line says which algorithms may be used, which whoever wrote it relies on and we do not follow. */
+export function isLimit({ keyword }: ConfigLine): boolean {
+  return limits.has(keyword);
+}
+
 /** Adds what a later line says: the first value wins, identity files and certificates add up. */
 export function mergeSettings(earlier: HostSettings, later: HostSettings): HostSettings {
   const { identityFiles, certificateFiles, proxy } = later;

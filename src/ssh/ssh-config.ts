@@ -1,7 +1,7 @@
 /** What an ssh_config says about one host (ssh_config(5)): a pure evaluation of its lines. */
 import { isIP } from "node:net";
 import { matchesPatterns } from "./pattern.ts";
-import { mergeSettings, readSetting } from "./ssh-config-settings.ts";
+import { isLimit, mergeSettings, readSetting } from "./ssh-config-settings.ts";
 import type { HostSettings } from "./ssh-config-settings.ts";
 import { configError } from "./ssh-config-syntax.ts";
 import type { ConfigFile, ConfigLine } from "./ssh-config-syntax.ts";
@@ -84,6 +84,8 @@ class Evaluation {
       else {
         const setting = readSetting(line);
         if (isActive) this.settings = mergeSettings(this.settings, setting);
+        if (isActive && isLimit(line))
+          this.notes.push(`${line.at}: ${line.keyword} is not looked at: the algorithms are this tool's own choice`);
       }
     }
   }
@@ -97,6 +99,7 @@ class Evaluation {
     const words = matchWords(rest);
     if (words.length === 0) throw configError(at, "match has no condition");
     let matches = true;
+    let unasked: string | undefined;
     for (let index = 0; index < words.length; index++) {
       const word = words[index] ?? "";
       const isNegated = word.startsWith("!");
@@ -113,10 +116,12 @@ class Evaluation {
       const argument = words[++index];
       if (argument === undefined) throw configError(at, `"${criterion}" of match has no argument`);
       const isMet = this.#meets(criterion, argument);
-      if (isMet === undefined) this.notes.push(`${at}: "${criterion}" is not looked at, so the block is left out`);
-      if (isMet === undefined || isMet === isNegated) matches = false;
+      if (isMet === undefined) unasked ??= criterion;
+      else if (isMet === isNegated) matches = false;
     }
-    return matches;
+    if (unasked === undefined || !matches) return matches;
+    this.notes.push(`${at}: "${unasked}" is not looked at, so the block is left out`);
+    return false;
   }
 
   /** Undefined when it cannot be told: what only running a command would tell, and what newer versions ask for. */

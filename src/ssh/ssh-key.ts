@@ -43,6 +43,11 @@ export function isEncryptedKey(privateText: string): boolean {
   return /^Proc-Type: 4,ENCRYPTED|^-----BEGIN ENCRYPTED PRIVATE KEY-----/m.test(privateText);
 }
 
+/** The cipher that an OpenSSH private key file is encrypted with; undefined for other forms. */
+export function keyCipher(privateText: string): string | undefined {
+  return readHeader(privateText)?.[0].toString("latin1");
+}
+
 /**
  * The same key in a form the SSH library reads, unencrypted. Of PEM (PKCS#1, SEC1, PKCS#8) it knows only some forms and ciphers, so
  * node:crypto opens them. Throws its error when the passphrase is wrong. OpenSSH's own form is left as it is.

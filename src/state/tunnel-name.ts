@@ -14,7 +14,9 @@ export function checkTunnelName(name: string): string {
 
 /** A name for a tunnel that was given none: its destination, with a number behind it when another tunnel has that name. */
 export function defaultTunnelName(destination: string, taken: ReadonlySet<string>): string {
-  const plain = destination.replaceAll(/[^A-Za-z0-9._@:-]+/gu, "-").replace(/^[^A-Za-z0-9]+/u, "") || "tunnel";
+  // An IPv6 address without its brackets, and with a digit in front, which it may have.
+  const address = destination.replaceAll(/[[\]]/gu, "").replace(/(^|@)::/u, "$10::");
+  const plain = address.replaceAll(/[^A-Za-z0-9._@:-]+/gu, "-").replace(/^[^A-Za-z0-9]+/u, "") || "tunnel";
   for (let number = 1; ; number++) {
     const suffix = number === 1 ? "" : `-${number}`;
     const name = `${plain.slice(0, maxNameLength - suffix.length)}${suffix}`;

@@ -92,13 +92,13 @@ describe("a name of ~/.ssh/config", () => {
     });
   });
 
-  test("is told under --verbose when a block of it was left out", async () => {
+  test("is told when a block of it was left out", async () => {
     using home = homeWithConfig();
     writeFileSync(
       home.path(".ssh", "config"),
       `${readFileSync(home.path(".ssh", "config"), "utf8")}Match exec true\n User x\n`,
     );
-    await using tunnel = home.start(`tunnel open pantry ${forward} --json --verbose`);
+    await using tunnel = home.start(`tunnel open pantry ${forward} --json`);
     await tunnel.event("ready");
     expect(await tunnel.talk.find((line) => line.includes("left out"))).toContain('"exec" is not looked at');
   });

@@ -54,6 +54,22 @@ test("forwards in both directions are reported with the ports they got, and carr
   expect(tunnel.events.items.at(-1)).toEqual({ event: "stopped" });
 });
 
+test.each(["-R", "-L"])(
+  "two forwards that listen on one port are bad usage, before anything is dialled: %s",
+  async (way) => {
+    using home = new CliHome();
+    const twice = `${way} 5001:127.0.0.1:4202 ${way} 5001:127.0.0.1:4203`;
+    const { code, json } = await home.run(`tunnel open 127.0.0.1:1 ${twice} --json`);
+    expect(code).toBe(2);
+    expect(json).toMatchObject({
+      error: {
+        code: "usage",
+        message: `two forwards listen on 127.0.0.1:5001 on ${way === "-R" ? "the server" : "this machine"}`,
+      },
+    });
+  },
+);
+
 test("a real process ends on SIGTERM with exit code 0", async () => {
   using home = new CliHome();
   await using tunnel = home.spawn(open(`-L 0:127.0.0.1:${greeterPort} --json`));

@@ -130,6 +130,14 @@ describe("a key file", () => {
     });
   });
 
+  test("whose cipher is unknown here says so, and not that the passphrase was wrong", async () => {
+    const cipher = "chacha20-poly1305@openssh.com";
+    const path = await makeKey("chacha", "-t", "ed25519", "-Z", cipher, "-N", "open sesame");
+    await expect(login({ identityFiles: [path], passphrase: new Secret("open sesame") })).rejects.toMatchObject({
+      message: expect.stringContaining(`is encrypted with ${cipher}, which this tool cannot open; ssh-keygen -p`),
+    });
+  });
+
   test("that was replaced is used from the next connection on", async () => {
     const path = join(sshd.directory, "rotated");
     await copyFile(stranger, path);

@@ -306,6 +306,18 @@ describe("the file", () => {
     },
   );
 
+  test.each([
+    ["Match exec true host other\n Port 9\n", []],
+    ["Host other\n Ciphers aes256-ctr\n", []],
+    [
+      "Host h\n Ciphers aes256-ctr\n",
+      ["config:2: ciphers is not looked at: the algorithms are this tool's own choice"],
+    ],
+  ])("says what of it is not followed, where it would count: %j", (text, notes) => {
+    const read = settingsFor([{ path: "config", lines: parseConfig(text, "config") }], { host: "h", localUser });
+    expect(read.notes).toEqual(notes);
+  });
+
   test("with whatever text it holds is read or refused, and nothing else", () => {
     const words = fc.constantFrom(
       "Host",

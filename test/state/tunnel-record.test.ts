@@ -230,7 +230,8 @@ test("a path too long for a socket leads to a short private directory, which goe
 
 test("a tunnel without a name gets its destination, and a number when that is taken", async () => {
   const name = () => nameForTunnel(runDir, undefined, "me@[2001:db8::1]:2222", runtime);
-  expect(await name()).toBe("me@-2001:db8::1-:2222");
+  expect(await name()).toBe("me@2001:db8::1:2222");
   await publish(await name());
-  expect(await name()).toBe("me@-2001:db8::1-:2222-2");
+  expect(await name()).toBe("me@2001:db8::1:2222-2");
+  expect(await nameForTunnel(runDir, undefined, "[::1]:4203", runtime)).toBe("0::1:4203");
 });
