@@ -81,11 +81,13 @@ export class ForwardSet implements AsyncDisposable {
       hasAsked = true;
     };
     const listen = (end: ListeningEnd) => this.#listenOne(end, connection, { ...arrival, takeBack });
-    const remotes = Promise.all(this.#remotes.map(listen));
+    const listenThere = () => Promise.all(this.#remotes.map(listen));
+    const listenHere = async () => {
+      for (const end of this.#locals) await listen(end);
+    };
     // What listens here need not wait for a port over there. At first it does: when that cannot be had there is no tunnel.
-    if (arrival.isFirst) await remotes;
-    for (const end of this.#locals) await listen(end);
-    await remotes;
+    if (arrival.isFirst) await listenThere().then(listenHere);
+    else await Promise.all([listenThere(), listenHere()]);
   }
 
   /** Lets every forward listen over another connection while the first one works. When one of them may not, all stay where they were. */
