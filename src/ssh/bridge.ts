@@ -5,14 +5,17 @@ import type { Channel } from "ssh2";
 import { free, isWorthFreeing } from "./free.ts";
 import { lendReads } from "./lend-reads.ts";
 
+/** The two ends of a bridge. */
+export type BridgeEnd = "local" | "channel";
+
 /** What one bridged connection tells about itself. */
 export interface BridgeObserver {
   /** Bytes that were read from the local socket. */
   readonly fromLocal?: (bytes: number) => void;
   /** Bytes that were read from the channel. */
   readonly fromChannel?: (bytes: number) => void;
-  /** The local socket is closed: nothing more will come. */
-  readonly closed?: () => void;
+  /** The local socket is closed: nothing more will come. Told which end stopped sending first; undefined when the SSH connection was lost. */
+  readonly closed?: (first: BridgeEnd | undefined) => void;
 }
 
 // Enough to keep a fast line busy, little enough that a keepalive behind it is answered in time.
@@ -69,12 +72,12 @@ export class Bridges {
     });
     channel.once("end", () => local.end()).resume();
     local.on("drain", () => channel.resume());
-    closeInStep(local, channel);
+    const whoEnded = closeInStep(local, channel);
     local.once("close", () => {
       this.#locals.delete(local);
       this.#resting.delete(readOn);
       localClosed();
-      closed?.();
+      closed?.(whoEnded());
     });
   }
 
@@ -152,31 +155,38 @@ function endOnce(channel: Channel): void {
   };
 }
 
-function closeInStep(local: Socket, channel: Channel): void {
+/** Passes each end on. The returned function tells which came first. */
+function closeInStep(local: Socket, channel: Channel): () => BridgeEnd | undefined {
+  let first: BridgeEnd | undefined;
   let openDirections = 2;
-  const ended = () => {
+  const ended = (end: BridgeEnd) => {
+    first ??= end;
     if (--openDirections === 0) channel.close();
   };
   // Between the local end and the moment when all that was read has left, which may wait for the peer's window.
   let isLeaving = false;
   local.once("end", () => {
+    first ??= "local";
     isLeaving = true;
     // An empty write is called back when everything before it has left. Not end(): on a server it closes both ways.
     channel.write(Buffer.alloc(0), () => {
       isLeaving = false;
       channel.eof();
-      ended();
+      ended("local");
       if (local.closed) channel.destroy();
     });
   });
-  channel.once("end", ended);
+  channel.once("end", () => ended("channel"));
   // The peer takes nothing more: what it sent still reaches the local side, then that is closed too.
-  channel.on("close", () => local.destroySoon());
+  channel.on("close", () => {
+    first ??= "channel";
+    local.destroySoon();
+  });
   channel.on("error", () => local.destroy());
-  // What happened to the local peer is told by "close", which always follows.
-  local.on("error", () => {});
+  local.on("error", () => (first ??= "local"));
   local.once("close", () => {
     if (!isLeaving) channel.destroy();
     channel.resume();
   });
+  return () => first;
 }

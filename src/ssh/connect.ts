@@ -18,6 +18,7 @@ import type { HostKeyOptions } from "./host-keys.ts";
 import { sshPort } from "./known-hosts.ts";
 import { atJumpHost, describeConnectionError } from "./ssh-failure.ts";
 import { firstCommand, type ServerSession } from "./server-session.ts";
+import { ServerShell } from "./server-shell.ts";
 import { watchSilence } from "./silence.ts";
 import { handsOnApart } from "./quick-packets.ts";
 import { loadClient } from "./ssh2.ts";
@@ -78,6 +79,7 @@ export class SshConnection implements AsyncDisposable {
   readonly #runtime: Runtime;
   /** The connection to the jump host it runs through. They end together. */
   readonly #via: SshConnection | undefined;
+  #shell: ServerShell | undefined;
   #closing = false;
   #isOpen = true;
 
@@ -115,6 +117,11 @@ export class SshConnection implements AsyncDisposable {
 
   get isOpen(): boolean {
     return this.#isOpen;
+  }
+
+  /** A shell over there, which is started for the first who wants it. */
+  get shell(): ServerShell {
+    return (this.#shell ??= new ServerShell(this.client));
   }
 
   /** Says goodbye and hangs up, jump hosts last; resolves when the sockets are gone, at the latest after half a second for each. */

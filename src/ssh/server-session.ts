@@ -2,7 +2,8 @@
  * The server's side of our SSH connection: which process serves it, so that a later connection can end it when the network has lost it
  * and it still holds our port.
  */
-import type { Client, ClientChannel } from "ssh2";
+import type { Client } from "ssh2";
+import { ServerShell } from "./server-shell.ts";
 
 export interface ServerSession {
   readonly pid: number;
@@ -10,21 +11,19 @@ export interface ServerSession {
   readonly identity: string;
 }
 
-const answerLimitBytes = 4096;
-/** Ends an answer that may be empty. */
-const asked = "=asked";
 /** What serves one connection of OpenSSH (sshd-session since 9.8) or dropbear. */
 const serverNames = /\b(?:sshd|sshd-session|dropbear)\b/;
 
 /**
  * Runs the first command of a connection. OpenSSH's server turns its own Nagle's algorithm off when that starts, and keeps it for
- * connections that only forward: 43 ms for a channel to open. Without a terminal, so that no login is recorded. Resolves with what
- * serves the connection; undefined when the server refuses commands, which makes it slower, or does not say.
+ * connections that only forward: 43 ms for a channel to open. Resolves with what serves the connection; undefined when the server
+ * refuses commands, which makes it slower, or does not say.
  */
 export async function firstCommand(client: Client): Promise<ServerSession | undefined> {
-  // `exec` in every shell makes sh the direct child of what serves us, so that $PPID names that.
-  const answer = await run(client, `exec sh -c 'echo $PPID; ${identify("$PPID")}'`);
-  const [line = "", ...identity] = answer.split("\n");
+  const shell = new ServerShell(client);
+  const asked = shell.ask(`echo $PPID; ${identify("$PPID")}`);
+  shell.end();
+  const [line = "", ...identity] = (await asked)?.output.split("\n") ?? [];
   const session = { pid: Number(line), identity: told(identity.join("\n")) };
   return isServer(session) ? session : undefined;
 }
@@ -34,11 +33,15 @@ export async function firstCommand(client: Client): Promise<ServerSession | unde
  * gone; false when the server did not run the commands, or not before the connection was lost.
  */
 export async function endSession(client: Client, { pid, identity }: ServerSession): Promise<boolean> {
-  const [now = "", end] = (await run(client, `exec sh -c '${identify(String(pid))}; echo ${asked}'`)).split(asked);
-  if (end === undefined) return false;
-  if (told(now) !== identity) return true;
-  const answer = await run(client, `exec sh -c 'kill ${pid} && echo ended'`);
-  return answer.startsWith("ended");
+  const shell = new ServerShell(client);
+  try {
+    const now = await shell.ask(identify(`${pid}`));
+    if (now === undefined) return false;
+    if (told(now.output) !== identity) return true;
+    return (await shell.ask(`kill ${pid}`))?.status === 0;
+  } finally {
+    shell.end();
+  }
 }
 
 /**
@@ -74,27 +77,4 @@ function told(description: string): string {
   const match = /^\d+ (\(.*\)) (.*)/.exec(description.trim());
   if (match === null) return description.trim();
   return `${match[1] ?? ""} ${match[2]?.split(" ")[19] ?? ""}`;
-}
-
-/** What a command prints; nothing when the server does not run it. */
-async function run(client: Client, command: string): Promise<string> {
-  const { promise, resolve } = Promise.withResolvers<string>();
-  const listen = (channel: ClientChannel) => {
-    let answer = "";
-    channel.on("data", (chunk: Buffer) => {
-      if (answer.length < answerLimitBytes) answer += chunk.toString("latin1");
-    });
-    channel.stderr.resume();
-    channel.on("error", () => {}).once("close", () => resolve(answer));
-  };
-  try {
-    client.once("close", () => resolve(""));
-    client.exec(command, (error, channel) => {
-      if (error === undefined) listen(channel);
-      else resolve("");
-    });
-  } catch {
-    resolve(""); // lost already, which whoever uses the connection is told
-  }
-  return promise;
 }

@@ -32,6 +32,7 @@ export interface Arrival {
 }
 
 const slowRetryMs = 1_000;
+const firstLooksMs = 1_000;
 
 export class ForwardSet implements AsyncDisposable {
   readonly #options: ForwardSetOptions;
@@ -86,8 +87,10 @@ export class ForwardSet implements AsyncDisposable {
       for (const end of this.#locals) await listen(end);
     };
     // What listens here need not wait for a port over there. At first it does: when that cannot be had there is no tunnel.
-    if (arrival.isFirst) await listenThere().then(listenHere);
-    else await Promise.all([listenThere(), listenHere()]);
+    if (!arrival.isFirst) return void (await Promise.all([listenThere(), listenHere()]));
+    await listenThere();
+    await listenHere();
+    await this.#look();
   }
 
   /** Lets every forward listen over another connection while the first one works. When one of them may not, all stay where they were. */
@@ -107,6 +110,16 @@ export class ForwardSet implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#ends().map((end) => end[Symbol.asyncDispose]()));
+  }
+
+  /** Nobody is to be told of a port before it is known whether anybody would answer there; what takes its time is waited for a second. */
+  async #look(): Promise<void> {
+    const { runtime, signal } = this.#options;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const cancel = runtime.after(firstLooksMs, resolve);
+    await Promise.race([promise, Promise.all(this.#ends().map((end) => end.looked()))]);
+    cancel();
+    signal.throwIfAborted();
   }
 
   async #listenOne(end: ListeningEnd, connection: SshConnection, { isFirst, ...arrival }: Arrival): Promise<void> {

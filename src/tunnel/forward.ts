@@ -1,6 +1,6 @@
 /** One forward and what passed through it, whichever side listens. */
 import type { Socket } from "node:net";
-import type { BridgeObserver } from "../ssh/bridge.ts";
+import type { BridgeEnd, BridgeObserver } from "../ssh/bridge.ts";
 import { connectLending } from "../ssh/lend-reads.ts";
 import { formatTarget } from "../ssh/destination.ts";
 import type { ForwardDirection, ForwardSpec, ForwardTarget } from "../ssh/destination.ts";
@@ -69,6 +69,11 @@ export class Forward {
     this.#problem = problem;
   }
 
+  /** Notes that nobody listens, because nobody would answer. */
+  isWithoutTarget(): void {
+    this.is("target-down", `${formatTarget(this.spec.target)} does not answer`);
+  }
+
   row(): ForwardRow {
     return {
       ...this.address(),
@@ -98,8 +103,8 @@ export class Forward {
     this.#refusedConnections++;
   }
 
-  /** Counts a connection from now on. `from` is who dialled, `address:port`. */
-  count(from: string, nowMs: number, closed: () => void): BridgeObserver {
+  /** Counts a connection from now on. `from` is who dialled, `address:port`; `closed` is told whether the target hung up first. */
+  count(from: string, nowMs: number, closed: (byTarget: boolean) => void): BridgeObserver {
     const id = ++this.#totalConnections;
     const passage: Passage = { id, from, openedAtMs: nowMs, bytesIn: 0, bytesOut: 0 };
     this.#passages.add(passage);
@@ -111,11 +116,12 @@ export class Forward {
       this.#bytesOut += bytes;
       passage.bytesOut += bytes;
     };
-    const end = () => {
+    const targetEnd: BridgeEnd = this.spec.direction === "local" ? "channel" : "local";
+    const end = (first: BridgeEnd | undefined) => {
       this.#passages.delete(passage);
-      closed();
+      closed(first === targetEnd);
     };
-    return this.spec.direction === "local"
+    return targetEnd === "channel"
       ? { fromLocal: into, fromChannel: out, closed: end }
       : { fromLocal: out, fromChannel: into, closed: end };
   }

@@ -10,6 +10,7 @@ import { formatForward, formatTarget } from "../ssh/destination.ts";
 import type { ForwardSpec, ForwardTarget } from "../ssh/destination.ts";
 import { sshPort } from "../ssh/known-hosts.ts";
 import { isLoopback } from "./port-safety.ts";
+import { openFailure } from "./probe.ts";
 
 /** One attempt. `unknown`: the server gave no answer that tells. */
 export interface KeyAttempt {
@@ -36,9 +37,6 @@ interface Finding {
   readonly note?: string | undefined;
 }
 
-/** SSH_OPEN_ADMINISTRATIVELY_PROHIBITED and SSH_OPEN_CONNECT_FAILED (RFC 4254 § 5.1). */
-const prohibited = 1;
-const connectFailed = 2;
 /** Start-up files of a shell may take their time before a forced command says no. */
 const answerPatienceMs = 20_000;
 const fileTransferPatienceMs = 5_000;
@@ -179,12 +177,13 @@ class Trial {
   /** Whether a target may be opened, which one that is down says too. */
   open(target: ForwardTarget): Promise<Finding> {
     return this.#ask((answer) => {
-      const opened = (error: (Error & { reason?: unknown }) | undefined, channel: ClientChannel) => {
+      const opened = (error: Error | undefined, channel: ClientChannel) => {
         channel?.on("error", () => {}).close();
+        const failure = error && openFailure(error);
         if (error === undefined) answer({ got: "granted" });
         // For unix sockets the server says the same whether there is none or it forbids them.
-        else if (error.reason === connectFailed && target.type === "tcp") answer({ got: "granted" });
-        else if (error.reason === prohibited) answer({ got: "refused" });
+        else if (failure === "connect-failed" && target.type === "tcp") answer({ got: "granted" });
+        else if (failure === "prohibited") answer({ got: "refused" });
         else answer({ got: "unknown", note: "nothing answers there, or sshd_config forbids it" });
       };
       if (target.type === "unix") this.#client.openssh_forwardOutStreamLocal(target.path, opened);

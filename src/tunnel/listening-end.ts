@@ -9,6 +9,8 @@ export interface ListeningEnd extends AsyncDisposable {
   readonly forward: Forward;
   /** Listens, and passes on over `connection`. */
   listen(connection: SshConnection): Promise<void>;
+  /** Resolves when it is known whether the target is there. */
+  looked(): Promise<void>;
   /** The connection is gone, and there is no other yet. */
   lost(): void;
   /** Passes on over another connection from now on; what passes over the first one goes on there. */

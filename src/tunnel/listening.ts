@@ -1,26 +1,69 @@
-/** Whether somebody listens on this machine, told by the system itself: no connection is made, so nobody is disturbed. */
+/** Whether somebody listens, told by the system itself: no connection is made, so nobody is disturbed. */
 import { access, open } from "node:fs/promises";
 import { systemCode } from "../errors.ts";
+import { shellWord } from "../shell-word.ts";
 import type { ForwardTarget } from "../ssh/destination.ts";
+import type { ServerShell } from "../ssh/server-shell.ts";
 
 const loopbackNames = /^(?:localhost|127(?:\.\d{1,3}){3}|::1)$/i;
 
 /** The system gives a table page by page (proc(5)); more room than that would be made for nothing, each time. */
 const pageBytes = 4096;
 
+/** Where Linux lists who listens, and what the row of one looks like there: a regular expression, for grep -E too. */
+interface Listener {
+  /** The first is always there; a system without IPv6 has no table of it. */
+  readonly tables: readonly [string, ...string[]];
+  readonly row: string;
+}
+
 /**
- * Whether anything listens on the target's port, whatever its address; undefined where the system does not say (another machine, not
- * Linux, a unix socket whose file is there). From /proc/net/tcp and tcp6: `0A` is the state LISTEN (proc(5), tcp_states.h).
+ * Whether anything listens at the target on this machine, whatever its address; undefined where the system does not say (another machine,
+ * not Linux).
  */
 export async function isListeningHere(target: ForwardTarget): Promise<boolean | undefined> {
-  if (target.type === "unix") return (await isMissing(target.path)) ? false : undefined;
+  if (target.type === "unix" && (await isMissing(target.path))) return false;
+  const listener = listenerOf(target);
+  if (listener === undefined) return undefined;
+  const row = new RegExp(listener.row, "m");
+  const [table, ...others] = listener.tables;
+  const first = await holds(table, row);
+  if (first !== false) return first;
+  for (const other of others) if (await holds(other, row)) return true;
+  return false;
+}
+
+/** The same on the machine of a shell. */
+export async function isListeningThere(shell: ServerShell, target: ForwardTarget): Promise<boolean | undefined> {
+  const listener = listenerOf(target);
+  if (listener === undefined) return undefined;
+  const { tables, row } = listener;
+  const search = `grep -Eqs -e ${shellWord(row)} ${tables.join(" ")}`;
+  const answer = await shell.ask(`if [ -r ${tables[0]} ]; then ${search}; else (exit 9); fi`);
+  switch (answer?.status) {
+    case 0:
+      return true;
+    case 1:
+    case 2: // a table is missing
+      return false;
+    default:
+      return undefined;
+  }
+}
+
+/** Columns of proc(5): `0A` is the state LISTEN (tcp_states.h), `00010000` the flag of a unix socket that listens (__SO_ACCEPTCON). */
+function listenerOf(target: ForwardTarget): Listener | undefined {
+  if (target.type === "unix") {
+    const { path } = target;
+    if (!/^\/[ -~]+$/.test(path)) return undefined; // as it is bound; in ASCII, which everybody writes alike
+    return {
+      tables: ["/proc/net/unix"],
+      row: ` 00010000 0001 01 +[0-9]+ ${path.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$`,
+    };
+  }
   if (!loopbackNames.test(target.host)) return undefined;
   const port = target.port.toString(16).toUpperCase().padStart(4, "0");
-  const listens = new RegExp(`:${port} [0-9A-F]+:0000 0A`);
-  const overIpv4 = await holds("/proc/net/tcp", listens);
-  if (overIpv4 !== false) return overIpv4;
-  // A system without IPv6 has no table of it.
-  return (await holds("/proc/net/tcp6", listens)) ?? false;
+  return { tables: ["/proc/net/tcp", "/proc/net/tcp6"], row: `:${port} [0-9A-F]+:0000 0A` };
 }
 
 async function isMissing(path: string): Promise<boolean> {
@@ -41,8 +84,9 @@ async function holds(path: string, row: RegExp): Promise<boolean | undefined> {
       const { bytesRead } = await table.read(page);
       if (bytesRead === 0) return false;
       const text = unfinished + page.toString("latin1", 0, bytesRead);
-      if (row.test(text)) return true;
-      unfinished = text.slice(text.lastIndexOf("\n") + 1);
+      const endOfLines = text.lastIndexOf("\n") + 1;
+      if (row.test(text.slice(0, endOfLines))) return true;
+      unfinished = text.slice(endOfLines);
     }
   } catch {
     return undefined;

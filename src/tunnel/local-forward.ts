@@ -7,15 +7,16 @@ import { reset } from "../ssh/bridge.ts";
 import type { SshConnection } from "../ssh/connect.ts";
 import { bracketed, formatTarget, reachableAt } from "../ssh/destination.ts";
 import type { Forward } from "./forward.ts";
+import { isListeningThere } from "./listening.ts";
 import type { ListeningEnd, Surroundings } from "./listening-end.ts";
 import { openFailure } from "./probe.ts";
 import type { ForwardCheck } from "./report.ts";
-import { TargetWatch } from "./target-watch.ts";
+import { TargetWatch, faraway } from "./target-watch.ts";
 
 const refusedAgainMs = 1_000;
 const checkPatienceMs = 5_000;
-/** SSH_OPEN_CONNECT_FAILED (RFC 4254 § 5.1): anything else is the server's policy and does not heal by waiting for the target. */
-const connectFailed = 2;
+/** How long a server's shell may take to start before the target is dialled instead of looked for. */
+const shellPatienceMs = 500;
 
 /**
  * Keeps its port from the first SSH connection to the last, so that nobody else can take it; while there is none, who dials it is reset at
@@ -26,6 +27,10 @@ export class LocalForward implements ListeningEnd {
   readonly #around: Surroundings;
   readonly #sockets = new Set<Socket>();
   readonly #target: TargetWatch;
+  /** The first look at the target since a connection is there. */
+  #look: Promise<void> | undefined;
+  /** How the server put it that it may not pass on to the target. */
+  #forbidden: Error | undefined;
   #server: Server | undefined;
   #connection: SshConnection | undefined;
   /** Connections that are made here to see whether they come through, by their own port. */
@@ -34,16 +39,27 @@ export class LocalForward implements ListeningEnd {
   constructor(forward: Forward, around: Surroundings) {
     this.forward = forward;
     this.#around = around;
-    const reach = { glance: async () => undefined, knock: () => this.#knock() };
+    const reach = { glance: () => this.#glance(), knock: () => this.#knock(), pace: faraway };
     this.#target = new TargetWatch(reach, around.runtime, (isThere) => this.#follow(isThere));
   }
 
-  /** Listens unless it does, and sets the forward's port to the real one. Throws `port-in-use` or `ssh-forward`. */
+  /**
+   * Listens unless it does, or the target was gone before and nobody would answer; sets the forward's port to the real one. Throws
+   * `port-in-use` or `ssh-forward`.
+   */
   async listen(connection: SshConnection): Promise<void> {
-    if (this.#server === undefined) await this.#listen();
+    const { isThere } = this.#target;
+    if (isThere && this.#server === undefined) await this.#listen();
     this.#connection = connection;
-    this.forward.is("listening");
-    this.#target.start();
+    if (isThere) this.forward.is("listening");
+    else this.forward.isWithoutTarget();
+    this.#look = this.#watch(connection, this.#look === undefined);
+  }
+
+  /** Throws `ssh-forward` when it turned out that the server's policy forbids the target. */
+  async looked(): Promise<void> {
+    await this.#look;
+    if (this.#forbidden !== undefined) throw forbids(formatTarget(this.forward.spec.target), this.#forbidden);
   }
 
   lost(): void {
@@ -109,6 +125,10 @@ export class LocalForward implements ListeningEnd {
     }
     const settled = connection.bridges.hold();
     const release = () => admission?.release();
+    const closed = (byTarget: boolean) => {
+      release();
+      this.#target.suspect(byTarget); // what closes its connections may be gone
+    };
     const { remoteAddress = "127.0.0.1", remotePort = 0 } = socket;
     this.#open(connection, remoteAddress, remotePort, (error, channel) => {
       const checked = this.#checks.get(remotePort);
@@ -122,7 +142,8 @@ export class LocalForward implements ListeningEnd {
         socket.destroy();
       } else {
         const from = `${bracketed(remoteAddress)}:${remotePort}`;
-        connection.bridges.join(socket, channel, this.forward.count(from, runtime.now(), release));
+        this.#target.reached();
+        connection.bridges.join(socket, channel, this.forward.count(from, runtime.now(), closed));
       }
       settled();
     });
@@ -133,7 +154,8 @@ export class LocalForward implements ListeningEnd {
     this.#around.runtime.log("warn", "the server cannot reach a forward's target", { target, reason: error.message });
     this.forward.refuse();
     reset(socket);
-    if (openFailure(error) === connectFailed) this.#target.missed();
+    // Anything else does not heal by waiting for the target.
+    if (openFailure(error) === "connect-failed") this.#target.missed();
   }
 
   /** A channel to the target. A connection that is on its way out answers with an error like any other. */
@@ -154,13 +176,39 @@ export class LocalForward implements ListeningEnd {
     }
   }
 
+  /** Looks at the target from now on. At first the server's shell is waited for, so that the target need not be dialled. */
+  async #watch(connection: SshConnection, isFirst: boolean): Promise<void> {
+    const { ready } = connection.shell;
+    if (isFirst) await this.#inTime(ready);
+    if (this.#connection !== connection) return;
+    void ready.then(() => this.#target.suspect(false));
+    await this.#target.start();
+  }
+
+  async #inTime(ready: Promise<unknown>): Promise<void> {
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const cancel = this.#around.runtime.after(shellPatienceMs, resolve);
+    await Promise.race([ready, late]);
+    cancel();
+  }
+
+  /** Asks the server's own system, if it has a shell for us by now. */
+  async #glance(): Promise<boolean | undefined> {
+    const shell = this.#connection?.shell;
+    return shell?.isReady === true ? isListeningThere(shell, this.forward.spec.target) : undefined;
+  }
+
   #knock(): Promise<boolean> {
     const connection = this.#connection;
     if (connection === undefined) return Promise.resolve(false);
     const { promise, resolve } = Promise.withResolvers<boolean>();
-    this.#open(connection, "127.0.0.1", 0, (_error, channel) => {
+    this.#open(connection, "127.0.0.1", 0, (error, channel) => {
       channel?.close();
-      resolve(channel !== undefined);
+      const failure = error && openFailure(error);
+      this.#forbidden = failure === "prohibited" ? error : undefined;
+      // What the server may not or cannot try says nothing about the target.
+      const isUnknown = error !== undefined && failure !== "connect-failed";
+      resolve(isUnknown ? this.#target.isThere : error === undefined);
     });
     return promise;
   }
@@ -190,7 +238,7 @@ export class LocalForward implements ListeningEnd {
     if (this.#connection === undefined) return;
     if (!isThere) {
       void this.#letGo();
-      forward.is("target-down", `${formatTarget(forward.spec.target)} does not answer`);
+      forward.isWithoutTarget();
       return this.#around.changed(forward);
     }
     if (this.#server !== undefined) return;
@@ -213,6 +261,14 @@ function cannotListen(address: string, cause: unknown): OpenClawError {
     });
   }
   return new OpenClawError("ssh-forward", `cannot listen on ${address}: ${code ?? "unknown error"}`, { cause });
+}
+
+function forbids(target: string, cause: Error): OpenClawError {
+  return new OpenClawError("ssh-forward", `the server forbids connecting to ${target}: ${cause.message}`, {
+    hint: "see AllowTcpForwarding and PermitOpen in its sshd_config, permitopen in authorized_keys",
+    details: { direction: "local", target },
+    cause,
+  });
 }
 
 function portOf(address: AddressInfo | string | null): number {

@@ -14,8 +14,6 @@ import type { Forward } from "./forward.ts";
  */
 export type Holder = "ours" | "nobody" | "another" | "silent" | "unknown";
 
-/** SSH_OPEN_CONNECT_FAILED (RFC 4254 § 5.1). */
-const connectFailed = 2;
 const nonceBytes = 16;
 const greeting = "openclaw-tunnel-probe ";
 
@@ -50,7 +48,7 @@ export class Probes {
     try {
       connection.client.once("close", () => resolve("unknown"));
       connection.client.forwardOut("127.0.0.1", 0, reachableAt(forward.spec.bind), forward.port, (error, opened) => {
-        if (error !== undefined) return resolve(openFailure(error) === connectFailed ? "nobody" : "unknown");
+        if (error !== undefined) return resolve(openFailure(error) === "connect-failed" ? "nobody" : "unknown");
         channel = opened;
         opened.on("error", () => {}).once("close", () => resolve("another"));
         opened.once("data", () => resolve("another"));
@@ -67,7 +65,9 @@ export class Probes {
   }
 }
 
-/** Why a channel was not opened, as the server put it (RFC 4254 § 5.1). */
-export function openFailure(error: Error): number | undefined {
-  return "reason" in error && typeof error.reason === "number" ? error.reason : undefined;
+/** Why a channel was not opened, as far as it was the server's policy or its target (RFC 4254 § 5.1). */
+export function openFailure(error: Error): "prohibited" | "connect-failed" | undefined {
+  const reason = "reason" in error ? error.reason : undefined;
+  if (reason === 1) return "prohibited";
+  return reason === 2 ? "connect-failed" : undefined;
 }

@@ -8,7 +8,7 @@ import { isListeningHere } from "./listening.ts";
 import type { ListeningEnd, Surroundings } from "./listening-end.ts";
 import type { Probes } from "./probe.ts";
 import type { ForwardCheck } from "./report.ts";
-import { TargetWatch } from "./target-watch.ts";
+import { TargetWatch, nearby } from "./target-watch.ts";
 
 // A target is on this machine or near it: one that does not answer in this time is as good as dead.
 const targetTimeoutMs = 10_000;
@@ -24,6 +24,8 @@ export class RemoteForward implements ListeningEnd {
   readonly #target: TargetWatch;
   /** Over which the server listens, or would if the target were there. */
   #connection: SshConnection | undefined;
+  /** The first look at the target since a connection is there. */
+  #look = Promise.resolve();
   /** Asking and taking back happen one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -32,16 +34,26 @@ export class RemoteForward implements ListeningEnd {
     this.#around = around;
     this.#probes = probes;
     const { target } = forward.spec;
-    const reach = { glance: () => isListeningHere(target), knock: () => this.#knock() };
+    const reach = { glance: () => isListeningHere(target), knock: () => this.#knock(), pace: nearby };
     this.#target = new TargetWatch(reach, around.runtime, (isThere) => this.#follow(isThere));
   }
 
-  /** Asks the server to listen. Throws `ssh-forward` when it will not, `ssh` when the connection is lost. */
+  /**
+   * Asks the server to listen, unless the target was gone before and nobody would answer. Throws `ssh-forward` when the server will not,
+   * `ssh` when the connection is lost.
+   */
   async listen(connection: SshConnection): Promise<void> {
-    await this.#inTurn(() => requestRemoteForward(connection, this.forward));
+    const { isThere } = this.#target;
+    if (isThere) await this.#inTurn(() => requestRemoteForward(connection, this.forward));
     this.#connection = connection;
-    this.forward.is("listening");
-    this.#target.start();
+    if (isThere) this.forward.is("listening");
+    else this.forward.isWithoutTarget();
+    this.#look = this.#target.start();
+  }
+
+  async looked(): Promise<void> {
+    await this.#look;
+    await this.#turn;
   }
 
   lost(): void {
@@ -160,9 +172,9 @@ export class RemoteForward implements ListeningEnd {
       this.#target.reached();
       target.off("error", refuse);
       const from = `${bracketed(srcIP)}:${srcPort}`;
-      const closed = () => {
+      const closed = (byTarget: boolean) => {
         release();
-        this.#target.suspect(); // what closes its connections may be gone
+        this.#target.suspect(byTarget); // what closes its connections may be gone
       };
       if (connection.isOpen) connection.bridges.join(target, accept(), forward.count(from, runtime.now(), closed));
       else target.destroy().once("close", release);
@@ -183,7 +195,7 @@ export class RemoteForward implements ListeningEnd {
     if (this.#connection !== connection || forward.state !== "listening") return;
     await cancelRemoteForward(connection, forward);
     if (this.#connection !== connection) return;
-    forward.is("target-down", `${formatTarget(forward.spec.target)} does not answer`);
+    forward.isWithoutTarget();
     this.#around.changed(forward);
   }
 

@@ -6,16 +6,31 @@ export interface Reach {
   readonly glance: () => Promise<boolean | undefined>;
   /** Makes a connection, to see whether one can be made. */
   readonly knock: () => Promise<boolean>;
+  /** How often glances may be taken. */
+  readonly pace: Pace;
 }
 
+/** What a look takes bounds how often there is one: the pause after it is at least so many times as long. */
+interface Pace {
+  readonly pausePerGlance: number;
+  /** The same while the target is gone and somebody waits for it. */
+  readonly pausePerMiss: number;
+  /** A target that is gone is glanced at no less often than that, whatever a look takes. */
+  readonly slowestMs: number;
+}
+
+/** A glance on this machine reads tables that may be long: what it takes, it costs. */
+export const nearby: Pace = { pausePerGlance: 200, pausePerMiss: 20, slowestMs: 250 };
+/** A glance across a network is mostly waiting. */
+export const faraway: Pace = { pausePerGlance: 10, pausePerMiss: 5, slowestMs: 1_000 };
+
 const glanceMs = 1_000;
-/** A glance reads tables that may be long: pauses between glances are this many times as long as the last one took. */
-const pausePerGlance = 200;
-/** The same while it is gone and somebody waits for it. */
-const pausePerMiss = 20;
 const firstLookMs = 50;
-const slowestGlanceMs = 250;
 const slowestKnockMs = 1_000;
+/** Glances in a row that missed a target which answers, after which they are not believed. */
+const mostWrongGlances = 2;
+/** A target that glances miss may still be there: so many of them, and it is knocked at. */
+const missesPerKnock = 20;
 
 /**
  * A target counts as there until something failed. While it is there it is only glanced at; while it is gone, and no glance tells, it
@@ -26,7 +41,9 @@ export class TargetWatch {
   readonly #runtime: Runtime;
   readonly #changed: (isThere: boolean) => void;
   #isThere = true;
+  #wasLookedAt = false;
   #canGlance = false;
+  #wrongGlances = 0;
   #lookedAtMs = 0;
   #lookTookMs = 0;
   #misses = 0;
@@ -41,22 +58,25 @@ export class TargetWatch {
     this.#changed = changed;
   }
 
+  /** What was seen last; true before anything was. */
   get isThere(): boolean {
     return this.#isThere;
   }
 
-  /** Starts anew: the target counts as there. */
-  start(): void {
+  /** Goes on from what was seen last. Resolves when it has looked: at first by a knock where no glance tells. */
+  async start(): Promise<void> {
     this.stop();
     this.#isWatching = true;
-    this.#look();
+    this.#wrongGlances = 0;
+    const isFirst = !this.#wasLookedAt;
+    this.#wasLookedAt = true;
+    await this.#look(isFirst);
   }
 
   stop(): void {
     this.#cancel();
     this.#round++;
     this.#isWatching = false;
-    this.#isThere = true;
     this.#misses = 0;
   }
 
@@ -73,42 +93,47 @@ export class TargetWatch {
     if (this.#isThere) this.#lookedAtMs = this.#runtime.now();
   }
 
-  /** The target may just have gone: looks now, or a moment after the last look. */
-  suspect(): void {
+  /** The target may just have gone: looks now, or a moment after the last look. When it hung up itself, with a knock where no glance tells. */
+  suspect(hungUp: boolean): void {
     if (!this.#isWatching || !this.#isThere) return;
-    const untilNextMs = slowestGlanceMs - Math.abs(this.#runtime.now() - this.#lookedAtMs);
-    if (untilNextMs > 0) this.#lookIn(untilNextMs);
-    else this.#look();
+    const untilNextMs = this.#reach.pace.slowestMs - Math.abs(this.#runtime.now() - this.#lookedAtMs);
+    if (untilNextMs > 0) this.#lookIn(untilNextMs, hungUp);
+    else void this.#look(hungUp);
   }
 
-  #look(): void {
+  async #look(mayKnock: boolean): Promise<void> {
     this.#cancel();
     const round = ++this.#round;
     this.#lookedAtMs = this.#runtime.now();
-    const seen = (isThere: boolean | undefined) => {
-      if (round !== this.#round) return;
-      this.#lookTookMs = Math.max(0, this.#runtime.now() - this.#lookedAtMs);
-      this.#saw(isThere);
-    };
-    this.#see().then(seen, () => seen(false));
+    const isThere = await this.#see(mayKnock).catch(() => false);
+    if (round !== this.#round) return;
+    this.#lookTookMs = Math.max(0, this.#runtime.now() - this.#lookedAtMs);
+    this.#saw(isThere);
   }
 
-  async #see(): Promise<boolean | undefined> {
-    const glance = await this.#reach.glance();
+  async #see(mayKnock: boolean): Promise<boolean | undefined> {
+    const glance = this.#wrongGlances < mostWrongGlances ? await this.#reach.glance() : undefined;
     this.#canGlance = glance !== undefined;
-    // Linux hands out its tables in parts, and a row may be missed between two of them. Nobody is disturbed by a knock where nobody is.
-    if (glance === false && this.#isThere) return await this.#reach.knock();
-    return glance ?? (this.#isThere ? undefined : await this.#reach.knock());
+    if (glance === undefined) return mayKnock || !this.#isThere ? await this.#reach.knock() : undefined;
+    if (glance) {
+      this.#wrongGlances = 0;
+      return true;
+    }
+    if (!this.#isThere && (this.#misses + 1) % missesPerKnock !== 0) return false;
+    // Tables are handed out in parts, and a row may be missed between two of them; and what passes connections on need not be in them.
+    const isThere = await this.#reach.knock();
+    if (isThere) this.#wrongGlances++;
+    return isThere;
   }
 
   #saw(isThere: boolean | undefined): void {
+    const { pausePerGlance, pausePerMiss, slowestMs } = this.#reach.pace;
     if (isThere !== undefined && isThere !== this.#isThere) this.#tell(isThere);
-    const slowestMs = this.#canGlance ? slowestGlanceMs : slowestKnockMs;
-    const soonMs = Math.min(slowestMs, firstLookMs * 2 ** this.#misses);
+    const soonMs = Math.min(this.#canGlance ? slowestMs : slowestKnockMs, firstLookMs * 2 ** this.#misses);
     if (!this.#isThere) {
       this.#misses++;
       this.#lookIn(Math.max(soonMs, pausePerMiss * this.#lookTookMs));
-    } else if (isThere !== undefined) this.#lookIn(Math.max(glanceMs, pausePerGlance * this.#lookTookMs));
+    } else if (this.#canGlance) this.#lookIn(Math.max(glanceMs, pausePerGlance * this.#lookTookMs));
   }
 
   #tell(isThere: boolean): void {
@@ -117,8 +142,8 @@ export class TargetWatch {
     this.#changed(isThere);
   }
 
-  #lookIn(ms: number): void {
+  #lookIn(ms: number, mayKnock = false): void {
     this.#cancel();
-    this.#cancel = this.#runtime.after(ms, () => this.#look());
+    this.#cancel = this.#runtime.after(ms, () => void this.#look(mayKnock));
   }
 }

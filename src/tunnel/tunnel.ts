@@ -113,7 +113,7 @@ class SshTunnel implements Tunnel {
     this.name = options.name ?? this.#destination;
     this.#journal = new Journal(runtime);
     this.#signal = AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])]);
-    const changed = (forward: Forward) => this.#tellChanged(forward);
+    const changed = (forward: Forward) => this.#upSinceMs > 0 && this.#tellChanged(forward);
     this.#forwards = new ForwardSet({ forwards, limits, runtime, signal: this.#signal, changed });
     if (options.hotSpare === true) this.#spare = new SpareConnection(() => this.#connect(), runtime, this.#signal);
     // Nobody has to wait for the end.
@@ -398,6 +398,7 @@ class SshTunnel implements Tunnel {
   #tellReady(): void {
     for (const forward of this.#forwards.forwards) this.#emit({ event: "forward", ...forward.address() });
     this.#emit({ event: "ready", name: this.name, pid: process.pid, forwards: this.forwards() });
+    for (const forward of this.#forwards.forwards) if (forward.state !== "listening") this.#tellChanged(forward);
   }
 
   #tellChanged(forward: Forward): void {

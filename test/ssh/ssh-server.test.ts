@@ -128,7 +128,7 @@ describe("what it refuses", () => {
     await using world = await startWorld();
     await using watched = await watchTunnel({ ssh: world.ssh, forwards: [local("0:192.0.2.1:80")] });
     const [{ port } = { port: 0 }] = watched.tunnel.forwards();
-    await expect(exchange(port, "hello")).rejects.toMatchObject({ code: "ECONNRESET" });
+    await expect(exchange(port, "hello")).rejects.toMatchObject({ code: "ECONNREFUSED" });
   });
 
   test("a port that is taken", async () => {

@@ -1,5 +1,7 @@
 /** Forwards carry bytes, ends and refusals, against OpenSSH's own server. */
+import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startRelay } from "./relay.ts";
@@ -75,14 +77,13 @@ describe.each([
   test("refuses at once while its target is down, and is back on the same port when it lives", async () => {
     const port = await freePort();
     await using forward = await openForward(parse(`0:127.0.0.1:${port}`));
-    // Who dials before the target is known to be down sees an end or a reset, as the system pleases; never an answer, never silence.
-    await exchange(forward.port, "anybody there").then(
-      (answer) => expect(answer.toString()).toBe(""),
-      () => {},
-    );
-    await until(() => forward.row()?.state === "target-down");
     await expect(exchange(forward.port, "anybody there")).rejects.toMatchObject({ code: "ECONNREFUSED" });
-    expect(forward.row()).toMatchObject({ totalConnections: 0, problem: `127.0.0.1:${port} does not answer` });
+    const down = { state: "target-down", totalConnections: 0, problem: `127.0.0.1:${port} does not answer` };
+    expect(forward.row()).toMatchObject(down);
+    expect(forward.events.slice(-2)).toMatchObject([
+      { event: "ready", forwards: [down] },
+      { event: "forward-changed", state: "target-down" },
+    ]);
     await using _echo = await startEcho({ port, host: "127.0.0.1" });
     await until(() => forward.row()?.state === "listening");
     expect((await exchange(forward.port, "now")).toString()).toBe("now");
@@ -98,7 +99,25 @@ describe.each([
       open.on("error", () => {}).resume();
       await until(() => forward.row()?.activeConnections === 1);
     }
-    await exchange(forward.port, "anybody there").catch(() => {});
+    await until(() => forward.row()?.state === "target-down");
+    await expect(exchange(forward.port, "anybody there")).rejects.toMatchObject({ code: "ECONNREFUSED" });
+  });
+
+  test("asks by a connection where no table tells: at first, and when its target hung up", async () => {
+    const port = await freePort();
+    // A name of this machine that the tables of listeners are not searched for.
+    await using forward = await openForward(parse(`0:0.0.0.0:${port}`));
+    await expect(exchange(forward.port, "anybody there")).rejects.toMatchObject({ code: "ECONNREFUSED" });
+    {
+      await using _echo = await startEcho({ port, host: "127.0.0.1" });
+      await until(() => forward.row()?.state === "listening");
+      const open = await dial(forward.port);
+      open
+        .on("error", () => {})
+        .once("end", () => open.end())
+        .resume();
+      await until(() => forward.row()?.activeConnections === 1);
+    }
     await until(() => forward.row()?.state === "target-down");
     await expect(exchange(forward.port, "anybody there")).rejects.toMatchObject({ code: "ECONNREFUSED" });
   });
@@ -134,12 +153,25 @@ describe.each([
     await using directory = await temporaryDirectory();
     const path = join(directory.path, "target.sock");
     await using forward = await openForward(parse(`0:${path}`));
-    if (direction === "local") await exchange(forward.port, "anybody there").catch(() => {});
-    // A path that is not there is seen before anybody dials.
-    await until(() => forward.row()?.state === "target-down");
-    await using _echo = await startEcho({ path });
+    expect(forward.row()?.state).toBe("target-down");
+    const echo = await startEcho({ path });
     await until(() => forward.row()?.state === "listening");
     expect((await exchange(forward.port, "now")).toString()).toBe("now");
+    await echo[Symbol.asyncDispose]();
+    await until(() => forward.row()?.state === "target-down");
+    await expect(exchange(forward.port, "anybody there")).rejects.toMatchObject({ code: "ECONNREFUSED" });
+  });
+
+  test("sees that a unix socket is only left behind", async () => {
+    await using directory = await temporaryDirectory();
+    const path = join(directory.path, "a (strange) [name].sock");
+    const server = spawn(process.execPath, ["-e", "net.createServer().listen(process.argv[1], console.log)", path]);
+    await once(server.stdout, "data");
+    await using forward = await openForward(parse(`0:${path}`));
+    expect(forward.row()?.state).toBe("listening");
+    server.kill("SIGKILL");
+    await until(() => forward.row()?.state === "target-down");
+    await expect(exchange(forward.port, "anybody there")).rejects.toMatchObject({ code: "ECONNREFUSED" });
   });
 
   test("keeps other connections alive when one is reset, and counts it out", async () => {

@@ -56,7 +56,7 @@ describe("a port that our own lost session still holds", () => {
   test("is waited for with a restricted key, beside the forwards that work", async () => {
     await using world = await openWorld();
     const key = await readFile(join(world.sshd.directory, "user.pub"), "utf8");
-    await writeFile(join(world.sshd.directory, "authorized_keys"), `restrict,port-forwarding ${key}`);
+    await writeFile(join(world.sshd.directory, "authorized_keys"), `restrict,port-forwarding,command="false" ${key}`);
     const forwards = [remote(`0:127.0.0.1:${world.echo.port}`), local(`0:127.0.0.1:${world.echo.port}`)];
     await using watched = await watchTunnel({ ssh: world.ssh({ keepaliveMs: 400 }), forwards });
     const ports = watched.tunnel.forwards().map(({ port }) => port);

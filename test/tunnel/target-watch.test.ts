@@ -2,7 +2,8 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { systemRuntime } from "../../src/runtime.ts";
-import { TargetWatch } from "../../src/tunnel/target-watch.ts";
+import { TargetWatch, nearby } from "../../src/tunnel/target-watch.ts";
+import { until } from "./tcp.ts";
 import { Recorder } from "../support/recorder.ts";
 
 /** Looks that end when they are told to, and with what. */
@@ -14,13 +15,13 @@ function watchByHand(knocks: boolean) {
     glances.push(asked);
     return asked.promise;
   };
-  const watch = new TargetWatch({ glance, knock: async () => knocks }, systemRuntime, changes.push);
+  const watch = new TargetWatch({ glance, knock: async () => knocks, pace: nearby }, systemRuntime, changes.push);
   return { watch, glances, changes };
 }
 
 test("a glance that misses a target which answers changes nothing", async () => {
   const { watch, glances, changes } = watchByHand(true);
-  watch.start();
+  void watch.start();
   glances[0]?.resolve(false);
   await nextTurn();
   expect(watch.isThere).toBe(true);
@@ -30,7 +31,7 @@ test("a glance that misses a target which answers changes nothing", async () => 
 
 test("a glance that misses a target which does not answer says that it is gone", async () => {
   const { watch, glances, changes } = watchByHand(false);
-  watch.start();
+  void watch.start();
   glances[0]?.resolve(false);
   expect(await changes.find((isThere) => !isThere)).toBe(false);
   watch.stop();
@@ -38,7 +39,7 @@ test("a glance that misses a target which does not answer says that it is gone",
 
 test("a look that began before a connection was refused says nothing afterwards", async () => {
   const { watch, glances, changes } = watchByHand(true);
-  watch.start();
+  void watch.start();
   watch.missed();
   glances[0]?.resolve(true);
   await nextTurn();
@@ -49,11 +50,27 @@ test("a look that began before a connection was refused says nothing afterwards"
 
 test("a connection that was made puts off the look that its end would have led to", async () => {
   const { watch, glances } = watchByHand(true);
-  watch.start();
+  void watch.start();
   glances[0]?.resolve(true);
   await nextTurn();
   watch.reached();
-  watch.suspect();
+  watch.suspect(false);
   expect(glances.length).toBe(1);
+  watch.stop();
+});
+
+test("glances that keep missing a target which answers are not asked for again", async () => {
+  const { watch, glances, changes } = watchByHand(true);
+  for (const at of [0, 1]) {
+    if (at === 0) void watch.start();
+    else watch.suspect(false);
+    await until(() => glances.length > at);
+    glances[at]?.resolve(false);
+    await nextTurn();
+  }
+  watch.suspect(false);
+  await nextTurn();
+  expect(glances.length).toBe(2);
+  expect(changes.items).toEqual([]);
   watch.stop();
 });

@@ -52,14 +52,17 @@ async function throughRelay() {
 
 describe("opening", () => {
   test("tells its steps in order, with the real ports", async () => {
-    const forwards = [remote(`0:127.0.0.1:${echo.port}`), local(`localhost:0:/a/socket`)];
+    await using directory = await temporaryDirectory();
+    const path = join(directory.path, "target.sock");
+    await using _there = await startEcho({ path });
+    const forwards = [remote(`0:127.0.0.1:${echo.port}`), local(`localhost:0:${path}`)];
     await using watched = await watchTunnel({ ssh: optionsFor(sshd), forwards, name: "home" });
     const rows = watched.tunnel.forwards();
     const [first, second] = rows;
     const steps = [
       { event: "connecting", destination: `${sshd.user}@127.0.0.1:${sshd.port}` },
       { event: "forward", direction: "remote", bind: "127.0.0.1", port: first?.port, target: `127.0.0.1:${echo.port}` },
-      { event: "forward", direction: "local", bind: "localhost", port: second?.port, target: "/a/socket" },
+      { event: "forward", direction: "local", bind: "localhost", port: second?.port, target: path },
       { event: "ready", name: "home", pid: process.pid, forwards: rows },
     ];
     expect(watched.events).toEqual(steps);
@@ -118,6 +121,19 @@ describe("opening", () => {
     await expect(opening).rejects.toMatchObject({
       code: "ssh-forward",
       hint: expect.stringContaining("AllowTcpForwarding"),
+    });
+  });
+
+  test("fails with ssh-forward when the server forbids connecting to a target", async () => {
+    await using strict = await startSshd();
+    const key = await readFile(join(strict.directory, "user.pub"), "utf8");
+    await writeFile(join(strict.directory, "authorized_keys"), `permitopen="127.0.0.1:1",command="false" ${key}`);
+    const opening = openTunnel({ ssh: optionsFor(strict), forwards: [local(`0:127.0.0.1:${echo.port}`)] });
+    await expect(opening).rejects.toMatchObject({
+      code: "ssh-forward",
+      message: expect.stringContaining(`the server forbids connecting to 127.0.0.1:${echo.port}: `),
+      hint: expect.stringContaining("permitopen"),
+      details: { direction: "local", target: `127.0.0.1:${echo.port}` },
     });
   });
 
