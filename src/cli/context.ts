@@ -18,7 +18,7 @@ import { textLog } from "./log.ts";
 import { OneShotClock } from "./one-shot-clock.ts";
 import { Output, type Streams } from "./output.ts";
 import { type Given, pasteable } from "./paste.ts";
-import { Interruption } from "./signals.ts";
+import { Interruption, type InterruptingSignal } from "./signals.ts";
 import { standAlone, type TargetFlags } from "./target-options.ts";
 
 export interface ContextOptions {
@@ -26,6 +26,8 @@ export interface ContextOptions {
   readonly streams: Streams;
   /** Aborted with an `Interruption` when the process is asked to stop. */
   readonly signal: AbortSignal;
+  /** Asks the process to stop, as a signal does. */
+  readonly interrupt?: (signal: InterruptingSignal) => void;
   readonly runtime?: Runtime;
   /** How to start this CLI once more, for `demo` and `--detach`. */
   readonly launcher?: Launcher;

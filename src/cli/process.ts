@@ -13,6 +13,7 @@ export async function runProcess(argv: readonly string[]): Promise<void> {
     env: process.env,
     streams: background?.streams ?? streamsOf(process, () => signals.interrupt("SIGPIPE")),
     signal: signals.signal,
+    interrupt: (signal) => signals.interrupt(signal),
     ...(background === undefined ? {} : { starter: background }),
   });
   await background?.leave();

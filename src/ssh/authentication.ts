@@ -60,8 +60,14 @@ export class Authentication {
     this.#credentials.remember(this.#accepted);
   }
 
-  /** The failure that says what was tried and what the server would have taken. */
+  /** The failure that says what was tried and what the server would have taken; `usage` where only an answer was missing. */
   refused(server: string): OpenClawError {
+    if (this.#lacksAnswer()) {
+      return new OpenClawError("usage", `${server} wants a password of ${this.#user}, and there is nobody to ask`, {
+        hint: "give it with --password-file",
+        details: { user: this.#user, server, accepts: this.offered },
+      });
+    }
     const accepts = this.offered.join(", ") || "nothing";
     return this.#failure(`${server} refuses ${this.#user}: ${this.#summary()}; the server accepts ${accepts}`, {
       hint: "name a key the server knows with -i, load it into the agent, or give --password-file",
@@ -87,6 +93,13 @@ export class Authentication {
       hint: "set a new one there first, for example by logging in with ssh",
       server,
     });
+  }
+
+  /** Nothing was refused: there was only nobody to say what the server wanted to know. */
+  #lacksAnswer(): boolean {
+    const { password, askAnswer } = this.#credentials.options;
+    const wantsAnswer = this.offered.length > 0 && !this.offered.includes("publickey");
+    return wantsAnswer && this.tried.length === 0 && password === undefined && askAnswer === undefined;
   }
 
   #summary(): string {

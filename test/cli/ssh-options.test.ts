@@ -148,12 +148,24 @@ describe("a mistake is told before anything is dialled", () => {
   });
 });
 
+test("a password that nobody can be asked for is a needed answer, and the option that gives it is named", async () => {
+  await using server = await startSshServer({ password: new Secret("open sesame") });
+  using home = new CliHome();
+  const line = `tunnel open me@127.0.0.1:${server.port} --host-key-policy accept-new ${forward} --json`;
+  const { code, stdout } = await home.run(line);
+  expect(code).toBe(2);
+  expect(JSON.parse(stdout.trim().split("\n").at(-1) ?? "")).toMatchObject({
+    error: { code: "usage", hint: "give it with --password-file", details: { user: "me", accepts: expect.any(Array) } },
+  });
+});
+
 /** The command at a terminal of its own, by script(1). */
 class Terminal implements AsyncDisposable {
   readonly child: ChildProcess;
   seen = "";
   #looked = 0;
-  readonly #ended: Promise<void>;
+  /** Resolves with the exit code. */
+  readonly ended: Promise<number | null>;
   readonly #waiting = new Set<() => void>();
 
   constructor(line: string, home: CliHome) {
@@ -163,7 +175,7 @@ class Terminal implements AsyncDisposable {
       env: { ...home.env(), TERM: "xterm" },
       stdio: ["pipe", "pipe", "inherit"],
     });
-    this.#ended = new Promise((resolve) => this.child.once("close", () => resolve()));
+    this.ended = new Promise((resolve) => this.child.once("close", resolve));
     this.child.stdout?.setEncoding("utf8").on("data", (chunk: string) => {
       this.seen += chunk;
       for (const look of this.#waiting) look();
@@ -181,7 +193,7 @@ class Terminal implements AsyncDisposable {
     };
     this.#waiting.add(look);
     look();
-    void this.#ended.then(() => reject(new Error(`ended without showing ${JSON.stringify(wanted)}: ${this.seen}`)));
+    void this.ended.then(() => reject(new Error(`ended without showing ${JSON.stringify(wanted)}: ${this.seen}`)));
     await promise.finally(() => this.#waiting.delete(look));
   }
 
@@ -191,7 +203,7 @@ class Terminal implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.type("\u0003");
-    await this.#ended;
+    await this.ended;
   }
 }
 
@@ -249,5 +261,25 @@ describe("at a terminal", () => {
     terminal.type("open sesame\r");
     await terminal.shows(" is up (pid ");
     expect(terminal.seen).not.toContain("sesame");
+  });
+
+  test.each([
+    ["a host key", "", "Trust it from now on?"],
+    ["a password", "--host-key-policy accept-new", "asks: Password:"],
+  ])("Ctrl-C at the question about %s ends the command as anywhere else", async (_about, flags, question) => {
+    using home = new CliHome();
+    await using terminal = new Terminal(`tunnel open me@127.0.0.1:${passwords.port} ${flags} ${forward}`, home);
+    await terminal.shows(question);
+    terminal.type("\u0003");
+    expect(await terminal.ended).toBe(0);
+    expect(terminal.seen).not.toMatch(/refuses|was not trusted/);
+  });
+
+  test("Ctrl-C at the question of a command that has no other end is its exit code", async () => {
+    using home = new CliHome();
+    await using terminal = new Terminal("pair join", home);
+    await terminal.shows("Paste the code");
+    terminal.type("\u0003");
+    expect(await terminal.ended).toBe(130);
   });
 });
