@@ -71,6 +71,8 @@ export class SshConnection implements AsyncDisposable {
   readonly closed: Promise<OpenClawError | undefined>;
   /** What serves us over there, where the server tells; it may take its time. */
   serverSession: ServerSession | undefined;
+  /** Resolves when the first command has been answered, or never will be. */
+  readonly asked: Promise<void>;
   readonly connectedAtMs: number;
   /** The ends of the TCP connection under it, as addresses: to the first server on the way. */
   readonly ends: { readonly local?: string | undefined; readonly remote?: string | undefined };
@@ -96,7 +98,7 @@ export class SshConnection implements AsyncDisposable {
     this.ends = via?.ends ?? tcpEnds(opened.socket);
     const { promise, resolve } = Promise.withResolvers<OpenClawError | undefined>();
     this.closed = promise;
-    void firstCommand(opened.client).then((session) => (this.serverSession = session));
+    this.asked = firstCommand(opened.client).then((session) => void (this.serverSession = session));
 
     let reason: OpenClawError | undefined;
     const watched = { socket: opened.socket, keepaliveMs, runtime, load: () => this.bridges.size };

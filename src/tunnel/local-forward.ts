@@ -31,6 +31,8 @@ export class LocalForward implements ListeningEnd {
   #look: Promise<void> | undefined;
   /** How the server put it that it may not pass on to the target. */
   #forbidden: Error | undefined;
+  /** Listening and letting go happen one after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
   #server: Server | undefined;
   #connection: SshConnection | undefined;
   /** Connections that are made here to see whether they come through, by their own port. */
@@ -40,7 +42,7 @@ export class LocalForward implements ListeningEnd {
     this.forward = forward;
     this.#around = around;
     const reach = { glance: () => this.#glance(), knock: () => this.#knock(), pace: faraway };
-    this.#target = new TargetWatch(reach, around.runtime, (isThere) => this.#follow(isThere));
+    this.#target = new TargetWatch(reach, around.runtime, () => this.#follow());
   }
 
   /**
@@ -49,7 +51,7 @@ export class LocalForward implements ListeningEnd {
    */
   async listen(connection: SshConnection): Promise<void> {
     const { isThere } = this.#target;
-    if (isThere && this.#server === undefined) await this.#listen();
+    if (isThere) await this.#inTurn(() => this.#listen());
     this.#connection = connection;
     if (isThere) this.forward.is("listening");
     else this.forward.isWithoutTarget();
@@ -59,6 +61,7 @@ export class LocalForward implements ListeningEnd {
   /** Throws `ssh-forward` when it turned out that the server's policy forbids the target. */
   async looked(): Promise<void> {
     await this.#look;
+    await this.#turn;
     if (this.#forbidden !== undefined) throw forbids(formatTarget(this.forward.spec.target), this.#forbidden);
   }
 
@@ -84,12 +87,13 @@ export class LocalForward implements ListeningEnd {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#target.stop();
-    const closed = this.#letGo();
+    const closed = this.#inTurn(() => this.#letGo());
     for (const socket of this.#sockets) reset(socket);
     await closed;
   }
 
   async #listen(): Promise<void> {
+    if (this.#server !== undefined) return;
     const { bind } = this.forward.spec;
     const { port } = this.forward;
     const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket));
@@ -232,23 +236,36 @@ export class LocalForward implements ListeningEnd {
     }
   }
 
+  #follow(): void {
+    void this.#inTurn(() => this.#listenForTarget());
+  }
+
   /** Listens exactly while there is somebody to pass on to. */
-  #follow(isThere: boolean): void {
+  async #listenForTarget(): Promise<void> {
     const { forward } = this;
     if (this.#connection === undefined) return;
-    if (!isThere) {
+    if (!this.#target.isThere) {
       void this.#letGo();
       forward.isWithoutTarget();
       return this.#around.changed(forward);
     }
-    if (this.#server !== undefined) return;
-    this.#listen()
-      .then(() => forward.is("listening"))
-      .catch((error: unknown) => {
-        forward.is("refused", isFailure(error, "port-in-use", "ssh-forward") ? error.message : "cannot listen");
-        this.#around.runtime.after(refusedAgainMs, () => this.#follow(this.#target.isThere));
-      })
-      .finally(() => this.#around.changed(forward));
+    if (forward.state === "listening") return;
+    try {
+      await this.#listen();
+      if (this.#connection === undefined) return; // lost meanwhile: the port stays ours
+      forward.is("listening");
+    } catch (error) {
+      if (this.#connection === undefined) return;
+      forward.is("refused", isFailure(error, "port-in-use", "ssh-forward") ? error.message : "cannot listen");
+      this.#around.runtime.after(refusedAgainMs, () => this.#follow());
+    }
+    this.#around.changed(forward);
+  }
+
+  #inTurn(action: () => Promise<void>): Promise<void> {
+    const result = this.#turn.then(action);
+    this.#turn = result.catch(() => {});
+    return result;
   }
 }
 

@@ -54,6 +54,8 @@ export class RemoteForward implements ListeningEnd {
   async looked(): Promise<void> {
     await this.#look;
     await this.#turn;
+    // The process that sshd makes for a command has the withdrawn port too, until it runs the command.
+    if (this.forward.state === "target-down") await this.#connection?.asked;
   }
 
   lost(): void {
