@@ -17,6 +17,9 @@ import {
 } from "./known-hosts.ts";
 import type { HostAddress, KnownHosts } from "./known-hosts.ts";
 
+/** Places of unreadable lines that a message names. */
+const mostListed = 3;
+
 export interface HostKeyOptions {
   readonly files: KnownHostsFiles;
   /** What to do with a host nobody has seen: ask (`strict`), or remember it unasked (`accept-new`). */
@@ -108,7 +111,7 @@ async function readKnownHosts(file: string): Promise<KnownHosts & { isMissing?: 
   try {
     return parseKnownHosts(await readFile(file, "utf8"), file);
   } catch (cause) {
-    if (systemCode(cause) === "ENOENT") return { entries: [], brokenLines: 0, authorities: [], isMissing: true };
+    if (systemCode(cause) === "ENOENT") return { entries: [], brokenLines: [], authorities: [], isMissing: true };
     throw new OpenClawError("state-unreadable", `cannot read the known hosts in ${file}: ${systemCode(cause)}`, {
       hint: "it must be a file that you may read; nothing is written to it until then",
       cause,
@@ -158,15 +161,21 @@ function unused(
   files: readonly string[],
   address: HostAddress,
 ): string {
-  const broken = known.reduce((sum, { brokenLines }) => sum + brokenLines, 0);
+  const broken = known.flatMap(({ brokenLines }) => brokenLines);
   const [authority] = known.flatMap(({ authorities }) => authoritiesFor(authorities, address));
   const isMissing = files.length === 1 && known[0]?.isMissing === true;
   const parts = [
     ...(isMissing ? [`there is no ${files[0]}`] : []),
-    ...(broken > 0 ? [`${broken} unreadable lines of known_hosts were skipped`] : []),
+    ...(broken.length > 0 ? [`skipped what cannot be read: ${listed(broken)}`] : []),
     ...(authority
       ? [`${authority.file}:${authority.line} is a @cert-authority line, and host certificates are not supported`]
       : []),
   ];
   return parts.join("; ");
+}
+
+/** The first few of many. */
+function listed(items: readonly string[]): string {
+  const more = items.length - mostListed;
+  return `${items.slice(0, mostListed).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }

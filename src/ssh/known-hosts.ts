@@ -24,8 +24,8 @@ export interface Authority {
 /** One file, read. */
 export interface KnownHosts {
   readonly entries: readonly KnownHost[];
-  /** Lines that could not be read and were skipped. */
-  readonly brokenLines: number;
+  /** Lines that could not be read and were skipped, as `file:line`. */
+  readonly brokenLines: readonly string[];
   /** `@cert-authority` lines: host certificates are not supported, so these say nothing. */
   readonly authorities: readonly Authority[];
 }
@@ -48,7 +48,7 @@ export const sshPort = 22;
 /** Reads the text of one known_hosts file; never throws, since one bad line must not hide the good ones. */
 export function parseKnownHosts(text: string, file: string): KnownHosts {
   const entries: KnownHost[] = [];
-  let brokenLines = 0;
+  const brokenLines: string[] = [];
   const authorities: Authority[] = [];
   for (const [index, raw] of text.split("\n").entries()) {
     const line = raw.trim();
@@ -58,7 +58,8 @@ export function parseKnownHosts(text: string, file: string): KnownHosts {
     const [hosts = "", keyType = "", encoded = ""] = fields;
     const keyBlob = readBlob(keyType, encoded);
     if (marker === "@cert-authority") authorities.push({ file, line: index + 1, hosts });
-    else if (keyBlob === undefined || (marker !== undefined && marker !== "@revoked")) brokenLines++;
+    else if (keyBlob === undefined || (marker !== undefined && marker !== "@revoked"))
+      brokenLines.push(`${file}:${index + 1}`);
     else entries.push({ file, line: index + 1, ...(marker && { marker: "revoked" }), hosts, keyType, keyBlob });
   }
   return { entries, brokenLines, authorities };

@@ -104,7 +104,7 @@ test("an unknown key of a host that may stand in a line we cannot use says so", 
   await expect(visit({ files: file.files })).rejects.toMatchObject({
     code: "usage",
     message: expect.stringMatching(
-      /1 unreadable lines .* skipped; \S+:2 is a @cert-authority line, and host certificates are not supported/,
+      /skipped what cannot be read: \S+:1; \S+:2 is a @cert-authority line, and host certificates are not supported/,
     ),
   });
 });

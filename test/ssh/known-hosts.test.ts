@@ -200,7 +200,7 @@ test("the key types known for a host are listed once, in order, and by port firs
   expect(knownKeyTypes(entries, { host: "elsewhere", port: 22 })).toEqual([]);
 });
 
-test("broken lines are counted and do not hide the others", () => {
+test("broken lines are named and do not hide the others", () => {
   const broken = [
     "host",
     "host ssh-ed25519",
@@ -211,7 +211,8 @@ test("broken lines are counted and do not hide the others", () => {
   const text = fill([...broken, "host ssh-rsa AAAAC3Nz", "@cert-authority * {rsa}", "host {ed25519}"].join("\n"));
   const read = parseKnownHosts(text, "file");
   const authorities = [{ file: "file", line: 7, hosts: "*" }];
-  expect(read).toMatchObject({ brokenLines: 6, authorities, entries: [{ line: 8 }] });
+  const brokenLines = [1, 2, 3, 4, 5, 6].map((line) => `file:${line}`);
+  expect(read).toMatchObject({ brokenLines, authorities, entries: [{ line: 8 }] });
 });
 
 test("reading any text throws nothing", () => {

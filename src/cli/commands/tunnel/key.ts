@@ -88,9 +88,11 @@ function tellAttempts(context: Context, result: { attempts: readonly KeyAttempt[
   const wrong = attempts.filter(({ ok }) => !ok);
   if (wrong.length === 0) return context.output.result(result, table);
   if (!context.output.options.json) context.output.raw(table());
+  const isKnown = wrong.some(({ got }) => got !== "unknown");
+  const verdict = isKnown ? "the server does not restrict" : "it is not proven that the server restricts";
   throw new OpenClawError(
     "ssh-forward",
-    `the server does not restrict the key ${identityFile} to these forwards: ${wrong.map(({ attempt, got }) => `${attempt} is ${got}`).join("; ")}`,
+    `${verdict} the key ${identityFile} to these forwards: ${wrong.map(({ attempt, got }) => `${attempt} is ${got}`).join("; ")}`,
     {
       hint: "put the line that the same command prints without --test in the place of the key's line in authorized_keys",
       details: { ...result },
