@@ -5,6 +5,8 @@ import { detachVariable } from "./detach-message.ts";
 import { runCommandLine } from "./run.ts";
 import { listenForSignals } from "./signals.ts";
 
+const defaultColumns = 80;
+
 /** Runs the command line and sets the exit code. */
 export async function runProcess(argv: readonly string[]): Promise<void> {
   const signals = listenForSignals(process);
@@ -36,6 +38,8 @@ function streamsOf(process: NodeJS.Process, readerLeft: () => void): Streams {
     const stream = process[name];
     if (opened.has(name)) return stream;
     opened.add(name);
+    // A terminal whose size nobody ever set.
+    if (stream.isTTY && stream.columns === 0) stream.columns = defaultColumns;
     return stream.on("error", (error: NodeJS.ErrnoException) => {
       // A closed pipe (`openclaw … | head`) is the reader's decision and no failure of ours; a full disk is one.
       if (error.code === "EPIPE") return readerLeft();

@@ -10,7 +10,7 @@ import type { LocalFacts } from "../ssh/ssh-config-tokens.ts";
 import type { TunnelOptions } from "../tunnel/tunnel.ts";
 import type { Context } from "./context.ts";
 import { collect } from "./globals.ts";
-import { askSecret, askText, askYesNo } from "./prompt.ts";
+import { askSecret, askText, isYes } from "./prompt.ts";
 import { hasTarget } from "./target-options.ts";
 
 type HostKeyPolicy = TunnelOptions["ssh"]["hostKeys"]["policy"];
@@ -119,12 +119,31 @@ function readPassword(context: Context, flags: SshFlags): Promise<Secret | undef
     : context.secretFile(flags.passwordFile, "--password-file");
 }
 
-function askHostKey(context: Context, { host, port, keyType, fingerprint, note }: HostKeyQuestion): Promise<boolean> {
+/** Asks until the answer is clear: yes, no, or the fingerprint that the person has from elsewhere, which is compared. */
+async function askHostKey(
+  context: Context,
+  { host, port, keyType, fingerprint, note }: HostKeyQuestion,
+): Promise<boolean> {
   const about = note === undefined ? "" : ` (${note})`;
-  return askYesNo(
-    context,
-    `${host}:${port} is not known. Its ${keyType} key is ${fingerprint}${about}. Trust it from now on?`,
-  );
+  context.output.note(`${host}:${port} is not known. Its ${keyType} key is ${fingerprint}${about}.`);
+  for (;;) {
+    const typed = await askText(context, "Trust it from now on? (yes, no, or the fingerprint it should have)");
+    const answer = (typed ?? "no").trim();
+    if (isYes(answer) || isSameFingerprint(answer, fingerprint)) return true;
+    if (answer === "" || /^no?$/i.test(answer)) return false;
+    if (!isFingerprint(answer)) continue;
+    context.output.warn(`it should have the key ${answer}, and has ${fingerprint}`);
+    return false;
+  }
+}
+
+function isFingerprint(text: string): boolean {
+  return /^SHA256:[A-Za-z0-9+/]{43}=?$/.test(text);
+}
+
+/** Padding is forgiven: some tools print it. */
+function isSameFingerprint(text: string, fingerprint: string): boolean {
+  return text.replace(/=$/, "") === fingerprint;
 }
 
 function readPolicy(policy: string): HostKeyPolicy {
@@ -134,7 +153,7 @@ function readPolicy(policy: string): HostKeyPolicy {
 
 /** Something that can never match would only look like a changed key. */
 function readFingerprint(text: string): string {
-  if (/^SHA256:[A-Za-z0-9+/]{43}=?$/.test(text)) return text;
+  if (isFingerprint(text)) return text;
   throw new OpenClawError("usage", `"${text}" is not a SHA256 fingerprint`, {
     hint: "SHA256: and 43 characters, as ssh-keygen -l prints it",
   });

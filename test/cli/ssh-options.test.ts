@@ -220,18 +220,33 @@ describe("at a terminal", () => {
     await using terminal = new Terminal(line, home);
     await terminal.shows(sshd.hostKeyFingerprint);
     await terminal.shows("Trust it from now on?");
-    terminal.type("y");
+    terminal.type("yellow\r");
+    await terminal.shows("Trust it from now on?");
+    terminal.type("yes\n");
     await terminal.shows(" is up (pid ");
     // In clear or hashed, as the system's configuration has it.
     const found = await runTool("ssh-keygen", "-F", `[127.0.0.1]:${sshd.port}`, "-f", home.path(".ssh", "known_hosts"));
     expect(found).toContain(" ssh-ed25519 ");
   });
 
-  test("a host key that is turned away ends the command, and stays unknown", async () => {
+  test("the fingerprint that a person has from elsewhere is an answer", async () => {
+    using home = new CliHome();
+    const line = `tunnel open ${sshd.user}@127.0.0.1:${sshd.port} -i ${sshd.identityFile} ${forward}`;
+    await using terminal = new Terminal(line, home);
+    await terminal.shows("Trust it from now on?");
+    terminal.type(`${sshd.hostKeyFingerprint}\r`);
+    await terminal.shows(" is up (pid ");
+  });
+
+  test.each([
+    ["no", "no\r"],
+    ["nothing", "\n"],
+    ["another fingerprint", `SHA256:${"yes".repeat(14)}y\r`],
+  ])("a host key that is answered with %s ends the command, and stays unknown", async (_what, keys) => {
     using home = new CliHome();
     await using terminal = new Terminal(`tunnel open me@127.0.0.1:${sshd.port} ${forward}`, home);
     await terminal.shows("Trust it from now on?");
-    terminal.type("n");
+    terminal.type(keys);
     await terminal.shows("was not trusted");
     expect(() => readFileSync(home.path(".ssh", "known_hosts"))).toThrow("ENOENT");
   });
@@ -245,9 +260,9 @@ describe("at a terminal", () => {
     const line = `tunnel open ${sshd.user}@127.0.0.1:${sshd.port} -i ${key} --known-hosts ${sshd.knownHostsFile} ${forward}`;
     await using terminal = new Terminal(line, home);
     // The mark of an open question: what is answered stays on the screen without it.
-    await terminal.shows(`◆  Passphrase of ${key}`);
-    terminal.type("wrong\r");
-    await terminal.shows(`◆  Passphrase of ${key}`);
+    await terminal.shows(`Passphrase of ${key}: `);
+    terminal.type("wrong\n");
+    await terminal.shows(`Passphrase of ${key}: `);
     terminal.type("correct horse\r");
     await terminal.shows(" is up (pid ");
     expect(terminal.seen).not.toContain("correct horse");
