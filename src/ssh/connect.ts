@@ -121,9 +121,10 @@ export class SshConnection implements AsyncDisposable {
     return this.#isOpen;
   }
 
-  /** A shell over there, which is started for the first who wants it. */
+  /** A shell over there, which is started for the first who wants it, and again when it ended after it had answered. */
   get shell(): ServerShell {
-    return (this.#shell ??= new ServerShell(this.client));
+    if (this.#shell === undefined || this.#shell.hasEnded) this.#shell = new ServerShell(this.client);
+    return this.#shell;
   }
 
   /** Says goodbye and hangs up, jump hosts last; resolves when the sockets are gone, at the latest after half a second for each. */

@@ -38,7 +38,8 @@ export async function endSession(client: Client, { pid, identity }: ServerSessio
     const now = await shell.ask(identify(`${pid}`));
     if (now === undefined) return false;
     if (told(now.output) !== identity) return true;
-    return (await shell.ask(`kill ${pid}`))?.status === 0;
+    // One that was stopped hears of it when it goes on.
+    return (await shell.ask(`kill ${pid} && { kill -CONT ${pid}; true; }`))?.status === 0;
   } finally {
     shell.end();
   }

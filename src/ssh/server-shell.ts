@@ -44,6 +44,11 @@ export class ServerShell {
     return this.#isReady && !this.#isOver;
   }
 
+  /** True when it has answered, and will no more. */
+  get hasEnded(): boolean {
+    return this.#isReady && this.#isOver;
+  }
+
   /** Runs a command of one line. Resolves undefined when the server runs none for us, or the connection was lost first. */
   ask(command: string): Promise<ShellAnswer | undefined> {
     const { promise, resolve } = Promise.withResolvers<ShellAnswer | undefined>();

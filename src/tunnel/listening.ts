@@ -5,8 +5,6 @@ import { shellWord } from "../shell-word.ts";
 import type { ForwardTarget } from "../ssh/destination.ts";
 import type { ServerShell } from "../ssh/server-shell.ts";
 
-const loopbackNames = /^(?:localhost|127(?:\.\d{1,3}){3}|::1)$/i;
-
 /** The system gives a table page by page (proc(5)); more room than that would be made for nothing, each time. */
 const pageBytes = 4096;
 
@@ -18,7 +16,7 @@ interface Listener {
 }
 
 /**
- * Whether anything listens at the target on this machine, whatever its address; undefined where the system does not say (another machine,
+ * Whether anything listens at the target on this machine; undefined where the system does not say (another machine,
  * not Linux).
  */
 export async function isListeningHere(target: ForwardTarget): Promise<boolean | undefined> {
@@ -51,19 +49,32 @@ export async function isListeningThere(shell: ServerShell, target: ForwardTarget
   }
 }
 
-/** Columns of proc(5): `0A` is the state LISTEN (tcp_states.h), `00010000` the flag of a unix socket that listens (__SO_ACCEPTCON). */
+/**
+ * Columns of proc(5): `0A` is the state LISTEN (tcp_states.h), `00010000` the flag of a unix socket that listens (__SO_ACCEPTCON). Addresses
+ * are words of 32 bits as a little-endian machine holds them.
+ */
 function listenerOf(target: ForwardTarget): Listener | undefined {
   if (target.type === "unix") {
     const { path } = target;
     if (!/^\/[ -~]+$/.test(path)) return undefined; // as it is bound; in ASCII, which everybody writes alike
-    return {
-      tables: ["/proc/net/unix"],
-      row: ` 00010000 0001 01 +[0-9]+ ${path.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$`,
-    };
+    const escaped = path.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`);
+    return { tables: ["/proc/net/unix"], row: ` 00010000 0001 01 +[0-9]+ ${escaped}$` };
   }
-  if (!loopbackNames.test(target.host)) return undefined;
+  const addresses = listeningAddresses(target.host.toLowerCase());
+  if (addresses.length === 0) return undefined;
   const port = target.port.toString(16).toUpperCase().padStart(4, "0");
-  return { tables: ["/proc/net/tcp", "/proc/net/tcp6"], row: `:${port} [0-9A-F]+:0000 0A` };
+  return { tables: ["/proc/net/tcp", "/proc/net/tcp6"], row: ` (${addresses.join("|")}):${port} [0-9A-F]+:0000 0A` };
+}
+
+/** Addresses, as the tables have them, of sockets that answer for a name of this machine; none for other names. */
+function listeningAddresses(host: string): string[] {
+  const [all, allOverIpv6, loopbackOverIpv6] = ["0{8}", "0{32}", "0{24}01000000"];
+  if (host === "localhost") return [...listeningAddresses("127.0.0.1"), loopbackOverIpv6];
+  if (host === "::1") return [loopbackOverIpv6, allOverIpv6];
+  if (!/^127(?:\.\d{1,3}){3}$/.test(host)) return [];
+  const bytes = host.split(".").map((byte) => Number(byte).toString(16).toUpperCase().padStart(2, "0"));
+  const address = bytes.toReversed().join("");
+  return [address, all, allOverIpv6, `0{16}FFFF0000(${address}|${all})`];
 }
 
 async function isMissing(path: string): Promise<boolean> {

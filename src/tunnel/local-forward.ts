@@ -6,6 +6,8 @@ import { OpenClawError, isFailure, systemCode } from "../errors.ts";
 import { reset } from "../ssh/bridge.ts";
 import type { SshConnection } from "../ssh/connect.ts";
 import { bracketed, formatTarget, reachableAt } from "../ssh/destination.ts";
+import type { ForwardTarget } from "../ssh/destination.ts";
+import type { ServerShell } from "../ssh/server-shell.ts";
 import type { Forward } from "./forward.ts";
 import { isListeningThere } from "./listening.ts";
 import type { ListeningEnd, Surroundings } from "./listening-end.ts";
@@ -15,6 +17,8 @@ import { TargetWatch, faraway } from "./target-watch.ts";
 
 const refusedAgainMs = 1_000;
 const checkPatienceMs = 5_000;
+/** Where connections come from that nobody dialled. */
+const ownOrigin = ["127.0.0.1", 0] as const;
 /** How long a server's shell may take to start before the target is dialled instead of looked for. */
 const shellPatienceMs = 500;
 
@@ -29,8 +33,10 @@ export class LocalForward implements ListeningEnd {
   readonly #target: TargetWatch;
   /** The first look at the target since a connection is there. */
   #look: Promise<void> | undefined;
-  /** How the server put it that it may not pass on to the target. */
-  #forbidden: Error | undefined;
+  /** The shell whose first answer is waited for. */
+  #awaited: ServerShell | undefined;
+  /** Says that the server may not pass on to the target, which holds for as long as the connection. */
+  #forbidden: OpenClawError | undefined;
   /** Listening and letting go happen one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
   #server: Server | undefined;
@@ -53,6 +59,7 @@ export class LocalForward implements ListeningEnd {
     const { isThere } = this.#target;
     if (isThere) await this.#inTurn(() => this.#listen());
     this.#connection = connection;
+    this.#forbidden = undefined;
     if (isThere) this.forward.is("listening");
     else this.forward.isWithoutTarget();
     this.#look = this.#watch(connection, this.#look === undefined);
@@ -62,7 +69,7 @@ export class LocalForward implements ListeningEnd {
   async looked(): Promise<void> {
     await this.#look;
     await this.#turn;
-    if (this.#forbidden !== undefined) throw forbids(formatTarget(this.forward.spec.target), this.#forbidden);
+    if (this.#forbidden !== undefined) throw this.#forbidden;
   }
 
   lost(): void {
@@ -73,6 +80,9 @@ export class LocalForward implements ListeningEnd {
 
   async move(connection: SshConnection): Promise<void> {
     this.#connection = connection;
+    if (this.#forbidden === undefined) return;
+    this.#forbidden = undefined;
+    this.#follow();
   }
 
   async check(): Promise<ForwardCheck> {
@@ -134,7 +144,8 @@ export class LocalForward implements ListeningEnd {
       this.#target.suspect(byTarget); // what closes its connections may be gone
     };
     const { remoteAddress = "127.0.0.1", remotePort = 0 } = socket;
-    this.#open(connection, remoteAddress, remotePort, (error, channel) => {
+    const { target } = this.forward.spec;
+    this.#open(connection, target, [remoteAddress, remotePort], (error, channel) => {
       const checked = this.#checks.get(remotePort);
       checked?.(error?.message);
       if (error !== undefined) {
@@ -158,18 +169,17 @@ export class LocalForward implements ListeningEnd {
     this.#around.runtime.log("warn", "the server cannot reach a forward's target", { target, reason: error.message });
     this.forward.refuse();
     reset(socket);
-    // Anything else does not heal by waiting for the target.
     if (openFailure(error) === "connect-failed") this.#target.missed();
+    else if (this.#isForbiddenBy(error)) this.#follow();
   }
 
-  /** A channel to the target. A connection that is on its way out answers with an error like any other. */
+  /** A channel to a target. A connection that is on its way out answers with an error like any other. */
   #open(
     { client }: SshConnection,
-    fromAddress: string,
-    fromPort: number,
+    target: ForwardTarget,
+    [fromAddress, fromPort]: readonly [string, number],
     opened: (...result: [error: Error, channel: undefined] | [error: undefined, channel: ClientChannel]) => void,
   ): void {
-    const { target } = this.forward.spec;
     const answered = (error: Error | undefined, channel: ClientChannel) =>
       error === undefined ? opened(undefined, channel) : opened(error, undefined);
     try {
@@ -185,8 +195,28 @@ export class LocalForward implements ListeningEnd {
     const { ready } = connection.shell;
     if (isFirst) await this.#inTime(ready);
     if (this.#connection !== connection) return;
-    void ready.then(() => this.#target.suspect(false));
     await this.#target.start();
+    if (isFirst && this.#target.isThere && (await this.#mayBeForbidden(connection))) await this.#knock();
+  }
+
+  /** Whether the server's policy lets us dial anything but this target, asked of where nothing can listen. Where it does not, only the target tells. */
+  #mayBeForbidden(connection: SshConnection): Promise<boolean> {
+    const { target } = this.forward.spec;
+    const nothing: ForwardTarget =
+      target.type === "unix" ? { ...target, path: `${target.path}/nothing` } : { ...target, port: 0 };
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.#open(connection, nothing, ownOrigin, (error, channel) => {
+      channel?.close();
+      resolve(error !== undefined && openFailure(error) === "prohibited");
+    });
+    return promise;
+  }
+
+  /** Whether this is the server's policy, which is noted. */
+  #isForbiddenBy(error: Error): boolean {
+    const isForbidden = openFailure(error) === "prohibited";
+    if (isForbidden) this.#forbidden = forbids(formatTarget(this.forward.spec.target), error);
+    return isForbidden;
   }
 
   async #inTime(ready: Promise<unknown>): Promise<void> {
@@ -196,23 +226,27 @@ export class LocalForward implements ListeningEnd {
     cancel();
   }
 
-  /** Asks the server's own system, if it has a shell for us by now. */
+  /** Asks the server's own system, if it has a shell for us by now. Looks again when it has. */
   async #glance(): Promise<boolean | undefined> {
     const shell = this.#connection?.shell;
-    return shell?.isReady === true ? isListeningThere(shell, this.forward.spec.target) : undefined;
+    if (shell?.isReady === true) return isListeningThere(shell, this.forward.spec.target);
+    if (shell !== undefined && shell !== this.#awaited) {
+      this.#awaited = shell;
+      void shell.ready.then(() => this.#target.suspect(false));
+    }
+    return undefined;
   }
 
   #knock(): Promise<boolean> {
     const connection = this.#connection;
     if (connection === undefined) return Promise.resolve(false);
     const { promise, resolve } = Promise.withResolvers<boolean>();
-    this.#open(connection, "127.0.0.1", 0, (error, channel) => {
+    this.#open(connection, this.forward.spec.target, ownOrigin, (error, channel) => {
       channel?.close();
-      const failure = error && openFailure(error);
-      this.#forbidden = failure === "prohibited" ? error : undefined;
+      if (error === undefined) return resolve(true);
       // What the server may not or cannot try says nothing about the target.
-      const isUnknown = error !== undefined && failure !== "connect-failed";
-      resolve(isUnknown ? this.#target.isThere : error === undefined);
+      if (this.#isForbiddenBy(error)) this.#follow();
+      resolve(openFailure(error) === "connect-failed" ? false : this.#target.isThere);
     });
     return promise;
   }
@@ -244,9 +278,10 @@ export class LocalForward implements ListeningEnd {
   async #listenForTarget(): Promise<void> {
     const { forward } = this;
     if (this.#connection === undefined) return;
-    if (!this.#target.isThere) {
+    if (this.#forbidden !== undefined || !this.#target.isThere) {
       void this.#letGo();
-      forward.isWithoutTarget();
+      if (this.#forbidden === undefined) forward.isWithoutTarget();
+      else forward.is("refused", this.#forbidden.message);
       return this.#around.changed(forward);
     }
     if (forward.state === "listening") return;

@@ -65,9 +65,12 @@ export class Probes {
   }
 }
 
-/** Why a channel was not opened, as far as it was the server's policy or its target (RFC 4254 § 5.1). */
+/**
+ * Why a channel was not opened (RFC 4254 § 5.1), as far as it was the server's policy, or that it knows no such channels, or its target;
+ * undefined for what may pass.
+ */
 export function openFailure(error: Error): "prohibited" | "connect-failed" | undefined {
   const reason = "reason" in error ? error.reason : undefined;
-  if (reason === 1) return "prohibited";
+  if (reason === 1 || reason === 3) return "prohibited";
   return reason === 2 ? "connect-failed" : undefined;
 }

@@ -44,6 +44,8 @@ export class TargetWatch {
   #wasLookedAt = false;
   #canGlance = false;
   #wrongGlances = 0;
+  /** A connection failed, and no glance has said so since: a glance that says otherwise is not believed. */
+  #isRefuted = false;
   #lookedAtMs = 0;
   #lookTookMs = 0;
   #misses = 0;
@@ -84,6 +86,7 @@ export class TargetWatch {
   missed(): void {
     if (!this.#isWatching || !this.#isThere) return;
     this.#round++; // a look that is under way may have seen it while it was still there
+    this.#isRefuted = true;
     this.#tell(false);
     this.#lookIn(firstLookMs);
   }
@@ -117,8 +120,9 @@ export class TargetWatch {
     if (glance === undefined) return mayKnock || !this.#isThere ? await this.#reach.knock() : undefined;
     if (glance) {
       this.#wrongGlances = 0;
-      return true;
+      return !this.#isRefuted || (await this.#reach.knock());
     }
+    this.#isRefuted = false;
     if (!this.#isThere && (this.#misses + 1) % missesPerKnock !== 0) return false;
     // Tables are handed out in parts, and a row may be missed between two of them; and what passes connections on need not be in them.
     const isThere = await this.#reach.knock();
@@ -138,6 +142,7 @@ export class TargetWatch {
 
   #tell(isThere: boolean): void {
     this.#isThere = isThere;
+    if (isThere) this.#isRefuted = false;
     this.#misses = 0;
     this.#changed(isThere);
   }

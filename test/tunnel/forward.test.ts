@@ -103,6 +103,44 @@ describe.each([
     await expect(exchange(forward.port, "anybody there")).rejects.toMatchObject({ code: "ECONNREFUSED" });
   });
 
+  test.each([
+    ["127.0.0.1", { host: "::1" }],
+    ["127.0.0.1", { host: "127.0.0.2" }],
+    ["127.0.0.1", { host: "::", ipv6Only: true }],
+    ["[::1]", { host: "127.0.0.1" }],
+    ["[::1]", { host: "0.0.0.0" }],
+  ])("to %s is not taken in by who listens at %o", async (host, elsewhere) => {
+    await using other = await startEcho({ port: 0, ...elsewhere });
+    await using forward = await openForward(parse(`0:${host}:${other.port}`));
+    // An address that only answers over IPv6 looks like one that answers over both, until somebody dials.
+    if ("ipv6Only" in elsewhere) await exchange(forward.port, "anybody there").catch(() => {});
+    await until(() => forward.row()?.state === "target-down");
+    await exchange(forward.port, "anybody there").catch(() => {});
+    const looks = forward.events.length;
+    await using echo = await startEcho({ port: other.port, host: host.replaceAll(/[[\]]/g, "") });
+    await until(() => forward.row()?.state === "listening");
+    expect(forward.events.slice(looks)).toMatchObject([{ event: "forward-changed", state: "listening" }]);
+    expect((await exchange(forward.port, "now")).toString()).toBe("now");
+    expect(echo.accepted()).toBeGreaterThan(0);
+  });
+
+  test.each(["0.0.0.0", "::", "127.0.0.1"])("sees who listens at %s for every address", async (host) => {
+    await using echo = await startEcho({ port: 0, host });
+    await using forward = await openForward(parse(`0:127.0.0.1:${echo.port}`));
+    expect(forward.row()?.state).toBe("listening");
+    expect(echo.accepted()).toBe(0);
+  });
+
+  test("goes on looking after its connection was replaced", async () => {
+    const port = await freePort();
+    const echo = await startEcho({ port, host: "127.0.0.1" });
+    await using forward = await openForward(parse(`0:127.0.0.1:${port}`));
+    await forward.tunnel.reopen("a test");
+    await echo[Symbol.asyncDispose]();
+    await until(() => forward.row()?.state === "target-down");
+    await expect(exchange(forward.port, "anybody there")).rejects.toMatchObject({ code: "ECONNREFUSED" });
+  });
+
   test("asks by a connection where no table tells: at first, and when its target hung up", async () => {
     const port = await freePort();
     // A name of this machine that the tables of listeners are not searched for.

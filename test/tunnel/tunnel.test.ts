@@ -137,6 +137,26 @@ describe("opening", () => {
     });
   });
 
+  test.each(["AllowTcpForwarding remote", "PermitOpen 127.0.0.1:1"])(
+    "fails with ssh-forward where %s stands, though a shell there sees the target",
+    async (line) => {
+      await using strict = await startSshd({ config: [line] });
+      const opening = openTunnel({ ssh: optionsFor(strict), forwards: [local(`0:127.0.0.1:${echo.port}`)] });
+      await expect(opening).rejects.toMatchObject({
+        code: "ssh-forward",
+        message: expect.stringContaining(`the server forbids connecting to 127.0.0.1:${echo.port}: `),
+      });
+    },
+  );
+
+  test("reaches a target that the server permits, and only that", async () => {
+    await using strict = await startSshd({ config: [`PermitOpen 127.0.0.1:${echo.port}`] });
+    const forwards = [local(`0:127.0.0.1:${echo.port}`)];
+    await using watched = await watchTunnel({ ssh: optionsFor(strict), forwards });
+    const [{ port } = { port: 0 }] = watched.tunnel.forwards();
+    expect((await exchange(port, "hello")).toString()).toBe("hello");
+  });
+
   test("fails with port-in-use when somebody else has the port here", async () => {
     const opening = openTunnel({ ssh: optionsFor(sshd), forwards: [local(`${echo.port}:127.0.0.1:1`)] });
     await expect(opening).rejects.toMatchObject({
