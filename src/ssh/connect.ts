@@ -47,7 +47,7 @@ export interface SshOptions extends SshHop {
 }
 
 export const defaultKeepaliveMs = 5_000;
-const defaultReadyTimeoutMs = 20_000;
+export const defaultReadyTimeoutMs = 20_000;
 const closeGraceMs = 500;
 
 interface Circumstances {

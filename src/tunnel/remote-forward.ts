@@ -26,6 +26,8 @@ export class RemoteForward implements ListeningEnd {
   #connection: SshConnection | undefined;
   /** The first look at the target since a connection is there. */
   #look = Promise.resolve();
+  /** The server did not let go of the port when it was asked to, as dropbear never does. */
+  #isKept = false;
   /** Asking and taking back happen one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -46,6 +48,7 @@ export class RemoteForward implements ListeningEnd {
     const { isThere } = this.#target;
     if (isThere) await this.#inTurn(() => requestRemoteForward(connection, this.forward));
     this.#connection = connection;
+    this.#isKept = false;
     if (isThere) this.forward.is("listening");
     else this.forward.isWithoutTarget();
     this.#look = this.#target.start();
@@ -195,7 +198,7 @@ export class RemoteForward implements ListeningEnd {
   async #withdraw(connection: SshConnection): Promise<void> {
     const { forward } = this;
     if (this.#connection !== connection || forward.state !== "listening") return;
-    await cancelRemoteForward(connection, forward);
+    this.#isKept = !(await cancelRemoteForward(connection, forward));
     if (this.#connection !== connection) return;
     forward.isWithoutTarget();
     this.#around.changed(forward);
@@ -209,8 +212,11 @@ export class RemoteForward implements ListeningEnd {
       forward.is("listening");
     } catch (error) {
       if (!isFailure(error, "ssh-forward")) throw error;
-      forward.is("refused", error.message);
-      this.#around.runtime.after(refusedAgainMs, () => this.#follow(this.#target.isThere));
+      if (this.#isKept) forward.is("listening");
+      else {
+        forward.is("refused", error.message);
+        this.#around.runtime.after(refusedAgainMs, () => this.#follow(this.#target.isThere));
+      }
     }
     this.#around.changed(forward);
   }
@@ -262,17 +268,17 @@ async function requestRemoteForward(connection: SshConnection, forward: Forward)
   return promise;
 }
 
-/** Asks the server to listen no longer. One that no longer does is content; so is a connection that is lost. */
-async function cancelRemoteForward({ client }: SshConnection, forward: Forward): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
+/** Asks the server to listen no longer. Resolves false when it will not; a connection that is lost listens no longer. */
+async function cancelRemoteForward({ client }: SshConnection, forward: Forward): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const gone = () => resolve(true);
   try {
-    client.once("close", resolve);
-    client.unforwardIn(addressFor(forward.spec.bind), forward.port, () => resolve());
+    client.once("close", gone);
+    client.unforwardIn(addressFor(forward.spec.bind), forward.port, (error) => resolve(error === undefined));
   } catch {
-    return;
+    return true;
   }
-  await promise;
-  client.off("close", resolve);
+  return promise.finally(() => client.off("close", gone));
 }
 
 /** An empty address asks the server for every address of every family. */

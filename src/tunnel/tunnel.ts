@@ -3,7 +3,7 @@ import { OpenClawError, isFailure } from "../errors.ts";
 import { systemRuntime } from "../runtime.ts";
 import type { Runtime } from "../runtime.ts";
 import { startCommand } from "../ssh/command.ts";
-import { connectSsh, defaultKeepaliveMs } from "../ssh/connect.ts";
+import { connectSsh, defaultKeepaliveMs, defaultReadyTimeoutMs } from "../ssh/connect.ts";
 import type { SshConnection, SshOptions } from "../ssh/connect.ts";
 import { formatDestination } from "../ssh/destination.ts";
 import type { ForwardSpec } from "../ssh/destination.ts";
@@ -67,8 +67,8 @@ export interface Tunnel extends AsyncDisposable {
 const steadyMs = 1_000;
 /** Sessions that are remembered. Each takes one of the ten channels for commands that sshd grants a connection (MaxSessions). */
 const mostStale = 4;
-/** How many keepalives long a connection asks for a held port before the slower retries take over. */
-const heldPortKeepalives = 4;
+/** How long at least a server that was lost gets to shake hands; one that takes longer gets twice as long each time. */
+const shortestHandshakeMs = 3_000;
 
 /**
  * Opens a tunnel. Resolves once connected and every forward listens; from then on lost connections are replaced. Until
@@ -233,12 +233,14 @@ class SshTunnel implements Tunnel {
       throw lost;
     }
     if (downSinceMs - this.#upSinceMs >= steadyMs) this.#attempt = 0;
-    for (let reason = lost.message; ;) {
+    let handshakeMs = Math.max(shortestHandshakeMs, 2 * this.#keepaliveMs);
+    for (let reason = lost.message; ; handshakeMs *= 2) {
       const retryInMs = this.#spare?.isReady === true ? 0 : retryDelay(this.#attempt++, chance(this.#runtime));
       this.#emit({ event: "disconnected", reason, retryInMs });
       if (retryInMs > 0) await this.#runtime.sleep(retryInMs, this.#signal);
       try {
-        await this.#come(this.#spare?.take() ?? (await this.#connect()), this.#heldPortPatienceMs());
+        // A port that is held is asked for as long as a dead connection may take to be noticed; then slower, beside the forwards that work.
+        await this.#come(this.#spare?.take() ?? (await this.#connect(handshakeMs)), this.#keepaliveMs);
         const downMs = this.#runtime.now() - downSinceMs;
         this.#journal.note({ what: "reconnected", downMs });
         return this.#emit({ event: "reconnected", downMs });
@@ -351,9 +353,12 @@ class SshTunnel implements Tunnel {
     }
   }
 
-  async #connect(): Promise<SshConnection> {
+  /** `atMostMs` bounds the handshake, where less than usual is enough. */
+  async #connect(atMostMs = Infinity): Promise<SshConnection> {
     this.#emit({ event: "connecting", destination: this.#destination });
-    const connection = await connectSsh({ ...this.#options.ssh, runtime: this.#runtime }, this.#signal);
+    const { ssh } = this.#options;
+    const readyTimeoutMs = Math.min(atMostMs, ssh.readyTimeoutMs ?? defaultReadyTimeoutMs);
+    const connection = await connectSsh({ ...ssh, readyTimeoutMs, runtime: this.#runtime }, this.#signal);
     this.#forwards.serve(connection);
     return connection;
   }
@@ -370,10 +375,6 @@ class SshTunnel implements Tunnel {
 
   get #keepaliveMs(): number {
     return this.#options.ssh.keepaliveMs ?? defaultKeepaliveMs;
-  }
-
-  #heldPortPatienceMs(): number {
-    return heldPortKeepalives * this.#keepaliveMs;
   }
 
   #state(): TunnelState {

@@ -57,6 +57,18 @@ describe.runIf(process.getuid?.() === 0)("dropbear", () => {
       expect((await readAll(await dial(port))).toString()).toBe("hello");
     });
 
+    // dropbear takes no forward back: it goes on listening, and what it passes on is refused here.
+    test("and goes on when the target is there again", async () => {
+      const later = await freePort();
+      await using watched = await watchTunnel({ ssh: options(), forwards: [parse(`0:127.0.0.1:${later}`)] });
+      const [{ port, state } = { port: 0 }] = watched.tunnel.forwards();
+      expect(state).toBe("target-down");
+      const changed = watched.next("forward-changed");
+      await using _echo = await startEcho({ port: later, host: "127.0.0.1" });
+      expect(await changed).toMatchObject({ state: "listening" });
+      expect((await exchange(port, "now")).toString()).toBe("now");
+    });
+
     test("and refuses at once while the target is dead", async () => {
       const dead = await freePort();
       await using watched = await watchTunnel({ ssh: options(), forwards: [parse(`0:127.0.0.1:${dead}`)] });
