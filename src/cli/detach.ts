@@ -72,7 +72,9 @@ class StartedCommand {
 
   /** Resolves with what the command says when it is ready, and lets it go. */
   async ready(settings: { readonly name: string; readonly canAsk: boolean }): Promise<StartedTunnel> {
-    const { signal } = this.#context.options;
+    // Whoever set a time wants an answer within it; the connection has its own limits.
+    const { options, oneShotSignal, timeoutGivenMs } = this.#context;
+    const signal = timeoutGivenMs === undefined ? options.signal : oneShotSignal;
     const abort = () => this.#ready.reject(signal.reason);
     signal.addEventListener("abort", abort, { once: true });
     if (signal.aborted) abort();

@@ -2,6 +2,7 @@
 import { isFailure, OpenClawError } from "../errors.ts";
 import { matchId } from "../identity/match-id.ts";
 import { runningTunnels, type TunnelRecord } from "../state/tunnel-record.ts";
+import { isStopped } from "../store/process-life.ts";
 import { askTunnel } from "../tunnel/control-client.ts";
 import type { TunnelSummary } from "../tunnel/report.ts";
 import type { Context } from "./context.ts";
@@ -25,11 +26,13 @@ export function recordsOf(context: Context): Promise<readonly TunnelRecord[]> {
   return runningTunnels(context.paths().runDir, context.runtime);
 }
 
-/** The tunnel that a name, or the beginning of one, means. Throws `not-found` or `ambiguous`. */
+/** The tunnel that a name, or the beginning of one, means. Throws `not-found`, `ambiguous`, or `timeout` for one that is stopped and would never answer. */
 export async function findTunnel(context: Context, wanted: string): Promise<TunnelRecord> {
   const records = await recordsOf(context);
   const candidates = records.map((record) => ({ ...namedAs(record.name), record }));
-  return matchId(wanted, candidates, "running tunnel", listCommand).record;
+  const { record } = matchId(wanted, candidates, "running tunnel", listCommand);
+  if (await isStopped(record.pid)) throw await silentTunnel(record);
+  return record;
 }
 
 /** A tunnel's name as an id: prefixes of it are looked for in lower case. */
@@ -57,9 +60,12 @@ function silent({ name, destination, pid, startedAtMs }: TunnelRecord, nowMs: nu
 }
 
 /** What a tunnel's silence means for who asked it one thing. */
-export function silentTunnel({ name, pid }: TunnelRecord, cause: unknown): OpenClawError {
+export async function silentTunnel({ name, pid }: TunnelRecord, cause?: unknown): Promise<OpenClawError> {
+  const hint = (await isStopped(pid))
+    ? `its process is stopped: kill -CONT ${pid} lets it go on, kill -KILL ${pid} ends it`
+    : `look at what process ${pid} is before you end it: ps -p ${pid}`;
   return new OpenClawError("timeout", `the tunnel ${name} (process ${pid}) does not answer`, {
-    hint: `its process may be stopped; kill ${pid} ends it`,
+    hint,
     details: { name, pid },
     cause,
   });

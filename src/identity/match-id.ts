@@ -23,11 +23,12 @@ export function matchId<T extends Named>(
 ): T {
   const idsOf = ({ id, alsoIds = [] }: Named) => [id, ...alsoIds];
   const isLongEnough = wanted.length >= minPrefixLength;
+  const itself = candidates.filter(({ id }) => id === wanted);
   const exact = candidates.filter((candidate) => idsOf(candidate).includes(wanted));
   const byName = candidates.filter(({ names }) => names.includes(wanted));
   const startsHere = (id: string) => isLongEnough && id.startsWith(wanted.toLowerCase());
   const byPrefix = candidates.filter((candidate) => idsOf(candidate).some(startsHere));
-  const found = [exact, byName, byPrefix].find((matches) => matches.length > 0) ?? [];
+  const found = [itself, exact, byName, byPrefix].find((matches) => matches.length > 0) ?? [];
   const [only, ...others] = found;
   if (only === undefined) {
     const tooShort = wanted.length < minPrefixLength ? ` (a prefix needs at least ${minPrefixLength} characters)` : "";

@@ -72,6 +72,8 @@ export function parseForward(direction: ForwardDirection, text: string): Forward
   function readTarget(): ForwardTarget {
     if (path !== undefined) return { type: "unix", path };
     const [host = "", hostPort = ""] = parts.slice(-2);
+    // A connection has one target; in an authorized_keys line a pattern would permit them all.
+    if (/[*?]/.test(host)) throw bad(`the target "${host}" of "${text}" is a pattern`, "name one host");
     return { type: "tcp", host: checkHost(host, text), port: readPort(hostPort, `target port of "${text}"`, 1) };
   }
 }

@@ -81,7 +81,9 @@ export function decideHostKey(
   const revoked = same.find((entry) => entry.marker === "revoked");
   if (revoked !== undefined) return { verdict: "revoked", file: revoked.file, line: revoked.line };
   if (same.some((entry) => onPort.includes(entry))) return { verdict: "known" };
-  const other = onPort.find((entry) => entry.marker === undefined);
+  const others = onPort.filter((entry) => entry.marker === undefined);
+  // A line of the same type is the one that disagrees; of another type, the first stands for all.
+  const other = others.find((entry) => entry.keyType === blobType(keyBlob)) ?? others[0];
   if (other !== undefined) return { verdict: "changed", file: other.file, line: other.line, keyType: other.keyType };
   return { verdict: same.length > 0 ? "known" : "unknown" };
 }

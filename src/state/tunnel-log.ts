@@ -3,6 +3,7 @@ import { chmod, open, readdir, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Runtime } from "../runtime.ts";
 import { makePrivateDirectory } from "../store/private-directory.ts";
+import { writeFailure } from "../store/state-failure.ts";
 import { fileNameOf, tunnelNameIn } from "./tunnel-name.ts";
 
 /** An entry as it is written: a time, a word for what happened, and facts. Never a secret. */
@@ -93,10 +94,14 @@ export class TunnelLog implements AsyncDisposable {
 
 /** Makes the log, private, before there is anything to write; opens it for a process whose own output goes there too. */
 export async function openTunnelLog(path: string): Promise<{ readonly fd: number } & AsyncDisposable> {
-  await makePrivateDirectory(join(path, ".."));
-  const file = await open(path, "a", 0o600);
-  if (process.platform !== "win32") await chmod(path, 0o600);
-  return file;
+  try {
+    await makePrivateDirectory(join(path, ".."));
+    const file = await open(path, "a", 0o600);
+    if (process.platform !== "win32") await chmod(path, 0o600);
+    return file;
+  } catch (error) {
+    throw writeFailure(path, error);
+  }
 }
 
 /** The last `count` entries, from the current file and the one before. */

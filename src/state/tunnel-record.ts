@@ -10,7 +10,7 @@ import { OpenClawError, systemCode } from "../errors.ts";
 import type { Runtime } from "../runtime.ts";
 import { readTextFile } from "../store/atomic-file.ts";
 import { makePrivateDirectory } from "../store/private-directory.ts";
-import { unreadable, writeFailure } from "../store/state-failure.ts";
+import { readFailure, unreadable, writeFailure } from "../store/state-failure.ts";
 import { isAlive, ownMark } from "../store/process-life.ts";
 import { checkTunnelName, defaultTunnelName, fileNameOf, tunnelNameIn } from "./tunnel-name.ts";
 
@@ -111,7 +111,7 @@ export async function withdrawTunnel(runDir: string, { name, nonce }: TunnelReco
 
 /** The records whose owners live, by name. What dead ones left behind is removed on the way; what is not ours is not touched. */
 export async function runningTunnels(runDir: string, runtime: Runtime): Promise<readonly TunnelRecord[]> {
-  const names = await readdir(runDir).catch(() => []);
+  const names = await namesIn(runDir);
   const live: TunnelRecord[] = [];
   for (const fileName of names) {
     const name = /^tunnel-(.+)\.json$/u.exec(fileName)?.[1];
@@ -125,6 +125,15 @@ export async function runningTunnels(runDir: string, runtime: Runtime): Promise<
   return live.toSorted((one, other) => (one.name < other.name ? -1 : 1));
 }
 
+async function namesIn(directory: string): Promise<readonly string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return [];
+    throw readFailure(directory, error);
+  }
+}
+
 /**
  * Removes the record and socket of an owner that is dead. Several may find it at once, and a new tunnel may take the name meanwhile:
  * only who holds the marker for this very nonce removes, so a record that is there is never one that came later.
@@ -136,7 +145,8 @@ export async function removeDead(runDir: string, dead: TunnelRecord): Promise<vo
   try {
     const found = await readRecord(path);
     if (typeof found !== "object" || found.nonce !== dead.nonce) return;
-    await leaveSeat(runDir, dead);
+    // What answers is somebody's, whatever this record says.
+    if (!(await answers(dead.socket))) await leaveSeat(runDir, dead);
     await rm(path, { force: true });
   } finally {
     await rm(marker, { force: true });

@@ -26,6 +26,11 @@ export async function isAlive({ pid, processStart }: ProcessMark): Promise<boole
   return processStart === "" || start === processStart;
 }
 
+/** True where the system says that a process is stopped (SIGSTOP, or Ctrl-Z): it keeps what it has, and answers nobody. */
+export async function isStopped(pid: number): Promise<boolean> {
+  return (await statusOf(pid)).state === "T";
+}
+
 /** Fields 3 and 22 of /proc/<pid>/stat: state, and clock ticks from boot to the process's start (proc(5)). Empty where there is no /proc. */
 async function statusOf(pid: number): Promise<{ readonly state: string; readonly start: string }> {
   const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { at, listAt } from "../support/raw-client.ts";
 import { binPath, CliHome, type CliResult } from "../support/run-cli.ts";
 import { freePort, runTool, type Sshd, startSshd } from "../support/sshd.ts";
+import { startTarget } from "../tunnel/tcp.ts";
 
 let sshd: Sshd;
 let greeter: Server;
@@ -154,7 +155,7 @@ test("what only a person knows is asked at the terminal, before it is left, and 
   let shown = "";
   terminal.stdout.setEncoding("utf8").on("data", (part: string) => void (shown += part));
   await expect.poll(() => shown, { timeout: 30_000 }).toContain(sshd.hostKeyFingerprint);
-  terminal.stdin.write("y");
+  terminal.stdin.write("yes\r");
   await expect.poll(() => shown, { timeout: 30_000 }).toContain("Passphrase of");
   terminal.stdin.write("correct horse\r");
   const [code] = await once(terminal, "exit");
@@ -196,6 +197,34 @@ test("a host that does not answer is told as such, and no process is left", asyn
   expect(code).toBe(8);
   expect(stdout).toBe("");
   expect(stderr).toContain(`127.0.0.1:${port}`);
+  expect(processesOf(home)).toEqual([]);
+});
+
+test("a stopped tunnel is told of at once, with what makes it go on", async () => {
+  await using home = new DetachHome();
+  const { json } = await home.detach("-L 0:127.0.0.1:1 --name asleep --json");
+  const pid = Number(at(json, "pid"));
+  process.kill(pid, "SIGSTOP");
+  try {
+    for (const words of ["inspect", "check", "reopen", "close", "drill"]) {
+      const { code, json: answer } = await home.run(`tunnel ${words} asleep --json`);
+      expect(code).toBe(3);
+      expect(answer).toMatchObject({ error: { code: "timeout", hint: expect.stringContaining(`kill -CONT ${pid}`) } });
+    }
+  } finally {
+    process.kill(pid, "SIGCONT");
+  }
+  expect((await home.run("tunnel close asleep --json")).code).toBe(0);
+});
+
+test("who sets a time has the answer within it, and no process is left", async () => {
+  await using home = new DetachHome();
+  await using silent = await startTarget(() => {});
+  const line = open("-L 0:127.0.0.1:1 --json --timeout 200ms").replace(`:${sshd.port}`, `:${silent.port}`);
+  await using command = home.spawn(line);
+  const { code, json } = await command.ended;
+  expect(code).toBe(3);
+  expect(json).toMatchObject({ error: { code: "timeout" } });
   expect(processesOf(home)).toEqual([]);
 });
 

@@ -323,7 +323,15 @@ test("a process that is alive and says nothing is listed as down, and is not cle
   });
   const closing = await home.run("tunnel close asleep --json --timeout 300ms");
   expect(closing.code).toBe(3);
-  expect(at(at(closing.json, "error"), "hint")).toContain(`kill ${process.pid}`);
+  expect(at(at(closing.json, "error"), "hint")).toContain(`ps -p ${process.pid}`);
   writeFileSync(path, JSON.stringify(record));
   mute.close();
+});
+
+test("two names that differ only in capitals are told apart", async () => {
+  await up("twin");
+  await up("Twin");
+  expect((await home.run("tunnel inspect twin --json")).json).toMatchObject({ name: "twin" });
+  expect((await home.run("tunnel logs Twin --json")).json).toMatchObject({ name: "Twin" });
+  expect((await home.run("tunnel close Twin --json")).json).toMatchObject({ name: "Twin" });
 });

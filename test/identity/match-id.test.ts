@@ -30,6 +30,15 @@ describe("what a person types", () => {
     ["a prefix that two have", "abcdef", all, "ambiguous"],
     ["a prefix of five characters, even if only one has it", "11111", all, "not-found"],
     ["a prefix of six characters", "111111", all, request.id],
+    [
+      "an id that another thing has in other letters",
+      "Attic",
+      [
+        { id: "attic", alsoIds: ["Attic"], names: [] },
+        { id: "Attic", names: [] },
+      ],
+      "Attic",
+    ],
     ["a name that two have", "kitchen", [...all, twin], "ambiguous"],
     ["part of a name", "kitch", all, "not-found"],
     ["a name in capitals", "KITCHEN", all, "not-found"],

@@ -107,6 +107,8 @@ describe("a forward", () => {
     ["8080:h:80:81:82", /cannot read the forward/],
     [":8080:h:80", /bind address of ":8080:h:80" is empty/],
     ["8080::80", /a host is missing/],
+    ["8080:*:80", /the target "\*" of "8080:\*:80" is a pattern/],
+    ["8080:10.0.0.?:80", /is a pattern/],
     ["x:h:80", /listening port of "x:h:80" must be a number from 0 to 65535, not "x"/],
     ["65536:h:80", /listening port/],
     ["8080:h:0", /target port .* from 1 to 65535/],

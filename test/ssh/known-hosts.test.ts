@@ -76,6 +76,7 @@ describe("a host key", () => {
     ["is unknown in a comment", "# host {ed25519}", "host", 22, unknown],
     ["has changed when another is listed", "x {ed25519}\nhost {other}", "host", 22, changedAt(2)],
     ["has changed when only another type is listed", "host {rsa}", "host", 22, changedAt(1, "ssh-rsa")],
+    ["has changed where its own type is listed", "host {rsa}\nhost {other}", "host", 22, changedAt(2)],
     ["is known when it is one of several", "host {other}\nhost {rsa}\nhost {ed25519}", "host", 22, known],
     ["is unknown, not changed, when another port has another key", "host {other}", "host", 2222, unknown],
     [

@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { systemRuntime } from "../../src/runtime.ts";
 import {
@@ -106,10 +106,28 @@ test("of many that want one name at once exactly one gets it, also over a dead o
 
 test("a dead owner's record and socket are removed by who looks", async () => {
   const record = await dead("cloud");
-  const server = await listening(record.socket);
+  const script = "net.createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))";
+  await once(spawn(process.execPath, ["-e", script, record.socket]), "exit");
+  expect(readdirSync(runDir)).toHaveLength(2);
   expect(await runningTunnels(runDir, runtime)).toEqual([]);
   expect(readdirSync(runDir)).toEqual([]);
+});
+
+test("a socket that answers is not removed with a dead record that names it", async () => {
+  const record = await publish("cloud");
+  const server = await listening(record.socket);
+  write({ ...record, name: "copy", processStart: "1" });
+  expect(await runningTunnels(runDir, runtime)).toEqual([record]);
+  expect(readdirSync(runDir)).toContain(basename(record.socket));
   server.close();
+});
+
+test("a run directory that cannot be looked into is an error that names it", async () => {
+  writeFileSync(runDir, "");
+  await expect(runningTunnels(runDir, runtime)).rejects.toMatchObject({
+    code: "state-unreadable",
+    details: { path: runDir },
+  });
 });
 
 test.runIf(process.platform === "linux")("a pid that another process has by now is not the owner", async () => {

@@ -41,9 +41,9 @@ async function closeOne(context: Context, record: TunnelRecord): Promise<void> {
   try {
     await closeTunnel(record, context.oneShotSignal);
   } catch (error) {
-    if (isFailure(error, "timeout")) throw silentTunnel(record, error);
+    if (isFailure(error, "timeout")) throw await silentTunnel(record, error);
     const remaining = isFailure(error, "not-found") ? await recordsOf(context) : [record];
     if (!remaining.some(({ nonce }) => nonce === record.nonce)) return;
-    throw isFailure(error, "not-found") ? silentTunnel(record, error) : error;
+    throw isFailure(error, "not-found") ? await silentTunnel(record, error) : error;
   }
 }

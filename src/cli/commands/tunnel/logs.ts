@@ -20,7 +20,7 @@ export function logsCommand(context: Context): Command {
       const { logDir } = context.paths();
       const count = readCount(flags.lines);
       const candidates = (await loggedTunnels(logDir)).map(namedAs);
-      const name = matchId(wanted, candidates, "tunnel with a log", "openclaw tunnel list").id;
+      const name = matchId(wanted, candidates, "tunnel log", "openclaw tunnel list").id;
       const path = tunnelLogPath(logDir, name);
       if (flags.follow !== true) {
         const value = { name, file: path, entries: await lastEntries(path, count) };
