@@ -42,13 +42,15 @@ async function ask(
   lines.once("close", () => resolve(undefined));
   const question = `${message}: `;
   if (isHidden) stderr.write(question);
+  let answer: string | undefined;
   try {
-    return await Promise.race([lines.question(isHidden ? "" : question, { signal }), turnedAway]);
+    answer = await Promise.race([lines.question(isHidden ? "" : question, { signal }), turnedAway]);
+    return answer;
   } catch (error) {
     if (signal.aborted) return undefined;
     throw error;
   } finally {
     lines.close();
-    if (isHidden || signal.aborted) stderr.write("\n");
+    if (isHidden || answer === undefined) stderr.write("\n");
   }
 }
