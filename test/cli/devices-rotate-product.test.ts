@@ -137,7 +137,7 @@ async function atTerminal(machine: CliHome, line: string, question?: string, ans
     seen += chunk;
     if (isAnswered || question === undefined || !seen.includes(question)) return;
     isAnswered = true;
-    child.stdin.write(answer);
+    child.stdin.write(`${answer}\r`);
   });
   await once(child, "close");
   return seen;
