@@ -30,6 +30,7 @@ async function ask(
   message: string,
   { isHidden }: { readonly isHidden: boolean },
 ): Promise<string | undefined> {
+  if (signal.aborted) return undefined;
   const { createInterface } = await import("node:readline/promises");
   const output = isHidden ? new Writable({ write: (_chunk, _encoding, done) => done() }) : stderr;
   const lines = createInterface({ input: stdin, output, terminal: true, historySize: 0 });

@@ -185,9 +185,12 @@ async function connectHop(
 ): Promise<SshConnection> {
   const { host, port = sshPort, user, hostKeys, credentials, family } = hop;
   const where = addressOf(hop);
+  let dialled: SshSocket | undefined;
   using deadline = new Deadline(runtime, readyTimeoutMs, () => {
+    const hasAnswered = (dialled?.bytesRead ?? 0) > 0;
     return new OpenClawError("ssh", `${where} did not complete the SSH handshake within ${readyTimeoutMs} ms`, {
       hint: "it took the connection: it may be overloaded, or no SSH server, or something on the way swallows what is said",
+      details: { hasAnswered },
     });
   });
   const limits = signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal]);
@@ -199,6 +202,7 @@ async function connectHop(
     via === undefined
       ? await dialTcp({ ...address, ...dialAt }, where, limits)
       : await dialThrough(via, address, where, limits);
+  dialled = socket;
   try {
     const parts = { socket, where, user, hostKeyCheck, authentication, keepaliveMs, log: runtime.log };
     return new SshConnection(await handshake(parts, limits), { where, keepaliveMs, runtime, via });

@@ -64,12 +64,13 @@ export class FarTarget {
     if (isFirst) await this.#inTime(connection.shell.ready);
     if (this.#connection !== connection) return;
     await this.#watch.start();
-    if (isFirst && this.isThere && (await this.#mayBeForbidden(connection))) await this.#knock();
+    await this.#askPolicy(connection);
   }
 
   /** Reached over another connection while the first one works. */
   move(connection: SshConnection): void {
     this.#connection = connection;
+    void this.#askPolicy(connection);
     if (this.#forbidden === undefined) return;
     this.#forbidden = undefined;
     this.#changed();
@@ -131,11 +132,14 @@ export class FarTarget {
     return openFailure(error) !== "connect-failed" && this.isThere;
   }
 
-  /**
-   * Whether the server's policy lets us dial anything but this target, asked of where nothing can listen. Where it does not, only the
-   * target tells.
-   */
-  async #mayBeForbidden(connection: SshConnection): Promise<boolean> {
+  /** Finds out whether the server's policy forbids a target that seems to be there. */
+  async #askPolicy(connection: SshConnection): Promise<void> {
+    const isInDoubt = this.isThere && this.#forbidden === undefined && (await this.#forbidsOthers(connection));
+    if (isInDoubt && this.#connection === connection) await this.#knock();
+  }
+
+  /** Whether the server's policy forbids to dial where nothing can listen. Only where it does, the target itself has to be dialled to tell. */
+  async #forbidsOthers(connection: SshConnection): Promise<boolean> {
     const target = this.#target;
     const nothing = target.type === "unix" ? { ...target, path: `${target.path}/nothing` } : { ...target, port: 0 };
     const error = await this.#try(connection, nothing);

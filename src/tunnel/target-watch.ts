@@ -20,7 +20,7 @@ interface Pace {
 }
 
 /** A glance on this machine reads tables that may be long: what it takes, it costs. */
-export const nearby: Pace = { pausePerGlance: 200, pausePerMiss: 20, slowestMs: 250 };
+export const nearby: Pace = { pausePerGlance: 50, pausePerMiss: 20, slowestMs: 250 };
 /** A glance across a network is mostly waiting. */
 export const faraway: Pace = { pausePerGlance: 10, pausePerMiss: 5, slowestMs: 1_000 };
 

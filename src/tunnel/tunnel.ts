@@ -67,7 +67,7 @@ export interface Tunnel extends AsyncDisposable {
 const steadyMs = 1_000;
 /** Sessions that are remembered. Each takes one of the ten channels for commands that sshd grants a connection (MaxSessions). */
 const mostStale = 4;
-/** How long at least a server that was lost gets to shake hands; one that takes longer gets twice as long each time. */
+/** How long at least a server that was lost gets to shake hands; one that has begun to gets twice as long the next time. */
 const shortestHandshakeMs = 3_000;
 
 /**
@@ -233,8 +233,9 @@ class SshTunnel implements Tunnel {
       throw lost;
     }
     if (downSinceMs - this.#upSinceMs >= steadyMs) this.#attempt = 0;
-    let handshakeMs = Math.max(shortestHandshakeMs, 2 * this.#keepaliveMs);
-    for (let reason = lost.message; ; handshakeMs *= 2) {
+    const shortestMs = Math.max(shortestHandshakeMs, 2 * this.#keepaliveMs);
+    let handshakeMs = shortestMs;
+    for (let reason = lost.message; ;) {
       const retryInMs = this.#spare?.isReady === true ? 0 : retryDelay(this.#attempt++, chance(this.#runtime));
       this.#emit({ event: "disconnected", reason, retryInMs });
       if (retryInMs > 0) await this.#runtime.sleep(retryInMs, this.#signal);
@@ -247,6 +248,7 @@ class SshTunnel implements Tunnel {
       } catch (error) {
         if (this.#signal.aborted || !mayHeal(error)) throw error;
         reason = error.message;
+        handshakeMs = error.details?.["hasAnswered"] === true ? 2 * handshakeMs : shortestMs;
         this.#journal.note({ what: "failed", reason });
       }
     }

@@ -333,6 +333,40 @@ describe("ending", () => {
     expect(watched.events.at(-1)).toEqual({ event: "stopped" });
   });
 
+  test("a target that has been forbidden meanwhile is told of before anybody dials", async () => {
+    await using server = await startSshd();
+    const key = await readFile(join(server.directory, "user.pub"), "utf8");
+    const forwards = [local(`0:127.0.0.1:${echo.port}`)];
+    await using watched = await watchTunnel({ ssh: optionsFor(server), forwards });
+    const [{ port } = { port: 0 }] = watched.tunnel.forwards();
+    await writeFile(join(server.directory, "authorized_keys"), `permitopen="127.0.0.1:1" ${key}`);
+    const changed = watched.next("forward-changed");
+    await server.killSessions();
+    expect(await changed).toMatchObject({
+      state: "refused",
+      problem: expect.stringContaining(`the server forbids connecting to 127.0.0.1:${echo.port}`),
+    });
+    await expect(exchange(port, "anybody there")).rejects.toMatchObject({ code: "ECONNREFUSED" });
+    await writeFile(join(server.directory, "authorized_keys"), key);
+    await watched.tunnel.reopen("permitted again");
+    await until(() => watched.tunnel.forwards()[0]?.state === "listening");
+    expect((await exchange(port, "now")).toString()).toBe("now");
+  });
+
+  test("a server that takes connections and says nothing is given up for another try", async () => {
+    await using world = await throughRelay();
+    await using watched = await watchTunnel({ ssh: world.ssh, forwards: world.forwards });
+    world.relay.freeze();
+    const silence = /did not complete the SSH handshake within 3000 ms/;
+    for (let silences = 0; silences < 2;) {
+      if (silence.test((await watched.next("disconnected")).reason)) silences++;
+    }
+    const reconnected = watched.next("reconnected");
+    world.relay.resume();
+    await reconnected;
+    expect(watched.tunnel.summary().reconnects).toBe(1);
+  });
+
   test("a key that is no longer welcome ends it", async () => {
     await using server = await startSshd();
     const watched = await watchTunnel({ ssh: optionsFor(server), forwards: [] });

@@ -38,6 +38,8 @@ export function closeCommand(context: Context): Command {
 async function closeOne(context: Context, record: TunnelRecord): Promise<void> {
   const { closeTunnel } = await import("../../../tunnel/control-client.ts");
   const { recordsOf, silentTunnel } = await import("../../tunnel-directory.ts");
+  const { isStopped } = await import("../../../store/process-life.ts");
+  if (await isStopped(record.pid)) throw await silentTunnel(record);
   try {
     await closeTunnel(record, context.oneShotSignal);
   } catch (error) {
