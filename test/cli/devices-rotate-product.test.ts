@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { textAt } from "../support/raw-client.ts";
 import { type PlainRelay, startPlainRelay } from "../support/plain-relay.ts";
 import { binPath, CliHome } from "../support/run-cli.ts";
@@ -131,6 +131,7 @@ async function atTerminal(machine: CliHome, line: string, question?: string, ans
   const command = `stty cols 400 rows 50; exec ${process.execPath} ${binPath} ${line}`;
   const env = { ...machine.env(), TERM: "xterm" };
   const child = spawn("script", ["-qefc", command, "/dev/null"], { env, stdio: ["pipe", "pipe", "inherit"] });
+  onTestFinished(() => void child.kill("SIGKILL")); // one that is still asked something would keep the test's process alive
   let seen = "";
   let isAnswered = question === undefined;
   child.stdout.setEncoding("utf8").on("data", (chunk: string) => {

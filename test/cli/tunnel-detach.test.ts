@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { at, listAt } from "../support/raw-client.ts";
 import { binPath, CliHome, type CliResult } from "../support/run-cli.ts";
 import { freePort, runTool, type Sshd, startSshd } from "../support/sshd.ts";
@@ -152,6 +152,7 @@ test("what only a person knows is asked at the terminal, before it is left, and 
       stdio: ["pipe", "pipe", "ignore"],
     },
   );
+  onTestFinished(() => void terminal.kill("SIGKILL"));
   let shown = "";
   terminal.stdout.setEncoding("utf8").on("data", (part: string) => void (shown += part));
   await expect.poll(() => shown, { timeout: 30_000 }).toContain(sshd.hostKeyFingerprint);
