@@ -113,16 +113,24 @@ export async function withdrawTunnel(runDir: string, { name, nonce }: TunnelReco
 export async function runningTunnels(runDir: string, runtime: Runtime): Promise<readonly TunnelRecord[]> {
   const names = await namesIn(runDir);
   const live: TunnelRecord[] = [];
-  for (const fileName of names) {
-    const name = /^tunnel-(.+)\.json$/u.exec(fileName)?.[1];
-    if (name === undefined || tunnelNameIn(name) === undefined) continue;
-    const record = await readRecord(join(runDir, fileName)).catch(() => undefined);
-    if (typeof record !== "object" || record.name !== tunnelNameIn(name)) continue;
+  for (const record of await recordsIn(runDir)) {
     if (await isLive(record)) live.push(record);
     else await removeDead(runDir, record);
   }
   await removeLeftovers(runDir, names, live, runtime);
   return live.toSorted((one, other) => (one.name < other.name ? -1 : 1));
+}
+
+/** Every file that is a record, and named as its tunnel is. */
+async function recordsIn(runDir: string): Promise<readonly TunnelRecord[]> {
+  const records: TunnelRecord[] = [];
+  for (const fileName of await namesIn(runDir)) {
+    const name = /^tunnel-(.+)\.json$/u.exec(fileName)?.[1];
+    if (name === undefined || tunnelNameIn(name) === undefined) continue;
+    const record = await readRecord(join(runDir, fileName)).catch(() => undefined);
+    if (typeof record === "object" && record.name === tunnelNameIn(name)) records.push(record);
+  }
+  return records;
 }
 
 async function namesIn(directory: string): Promise<readonly string[]> {
@@ -145,12 +153,18 @@ export async function removeDead(runDir: string, dead: TunnelRecord): Promise<vo
   try {
     const found = await readRecord(path);
     if (typeof found !== "object" || found.nonce !== dead.nonce) return;
-    // What answers is somebody's, whatever this record says.
-    if (!(await answers(dead.socket))) await leaveSeat(runDir, dead);
+    if (!(await isServed(runDir, dead))) await leaveSeat(runDir, dead);
     await rm(path, { force: true });
   } finally {
     await rm(marker, { force: true });
   }
+}
+
+/** Whether the socket that a dead record names is one that a living tunnel's record names too. */
+async function isServed(runDir: string, dead: TunnelRecord): Promise<boolean> {
+  const others = (await recordsIn(runDir)).filter(({ name, socket }) => name !== dead.name && socket === dead.socket);
+  for (const other of others) if (await isLive(other)) return true;
+  return false;
 }
 
 async function makeMarker(path: string): Promise<boolean> {
