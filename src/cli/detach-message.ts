@@ -11,7 +11,7 @@ export const maxDetachLineBytes = 4 * 1024 * 1024;
 
 /** A question for the person at the terminal; `stdin` asks for all that stands on standard input. */
 export type DetachQuestion =
-  | { readonly kind: "secret" | "text" | "yesNo"; readonly message: string }
+  | { readonly kind: "secret" | "text"; readonly message: string }
   | { readonly kind: "stdin" };
 
 /** A tunnel that is up: what the command that stays in the foreground answers with. */

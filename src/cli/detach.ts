@@ -14,7 +14,7 @@ import {
   type StartedTunnel,
   type ToBackground,
 } from "./detach-message.ts";
-import { askSecret, askText, askYesNo } from "./prompt.ts";
+import { askSecret, askText } from "./prompt.ts";
 
 /** Time between the polite signal and the other one. */
 const stopGraceMs = 2000;
@@ -147,8 +147,6 @@ async function answerOf(context: Context, question: DetachQuestion): Promise<str
       return askSecret(context, question.message);
     case "text":
       return askText(context, question.message);
-    case "yesNo":
-      return (await askYesNo(context, question.message)) ? "yes" : undefined;
     case "stdin":
       return Buffer.from(await context.readStdin("standard input")).toString("base64");
   }
